@@ -1,0 +1,224 @@
+//! The file-system seam: every file and directory operation, sync, mapping, clock reading, random number
+//! and thread start of the engine goes through [`FileSystem`] and [`File`].
+//!
+//! Two implementations stand side by side: [`os`] and [`sim`]. The traits are what POSIX promises and no
+//! more:
+//!
+//! 1. A write is not durable until [`File::sync_data`] on that file returned `Ok`.
+//! 2. A created, renamed or removed name is not durable until [`FileSystem::sync_dir`] on its directory
+//!    returned `Ok`. A rename is atomic: either name, never neither.
+//! 3. Unsynced writes and names reach the disk in any order, or not at all, by sectors of 512 bytes.
+//! 4. After a failed sync nothing is known of the bytes that it covered.
+//! 5. Reads and writes may be short and may be interrupted; [`read_full`] and [`write_full`] finish them.
+//!
+//! Every sync carries its [`Barrier`], its name: the crash campaign turns one after another into a no-op
+//! and must find the loss.
+
+mod barrier;
+pub mod os;
+pub mod sim;
+
+pub use barrier::Barrier;
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    ReadWrite,
+    /// A new file, for reading and writing; `AlreadyExists` if the name is taken.
+    CreateNew,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name, lossily converted where it is not UTF-8 (such a file is not ours).
+    pub name: String,
+    /// Length in bytes; 0 for a directory.
+    pub len: u64,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// What lies at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    /// Nothing.
+    Missing,
+    /// A directory.
+    Directory,
+    /// A file or something else that is not a directory.
+    File,
+}
+
+/// The outcome of [`FileSystem::lock`].
+#[derive(Debug)]
+pub enum LockOutcome {
+    /// The lock is ours until the guard is dropped.
+    Acquired(Box<dyn LockGuard>),
+    /// Someone else (another process, or another handle in this one) holds it.
+    Held {
+        /// The holder's process id, as the lock file says; `None` if it says nothing readable.
+        pid: Option<u32>,
+    },
+}
+
+/// Holds a lock; dropping it releases the lock.
+pub trait LockGuard: Debug + Send + Sync {}
+
+/// Something to wait for at the end of a thread.
+pub trait Join: Send {
+    /// Waits until the thread has ended.
+    fn join(self: Box<Self>);
+}
+
+/// A file system with directories of files. See the module for what it promises.
+pub trait FileSystem: Debug + Send + Sync + 'static {
+    /// Opens a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+    /// Creates one directory; its parent exists. `AlreadyExists` if the name is taken.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// All names in a directory, in no order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+    /// What lies at a path.
+    fn kind(&self, path: &Path) -> io::Result<PathKind>;
+    /// Renames within one directory, replacing an existing target atomically.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file's name.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names of a directory durable.
+    fn sync_dir(&self, dir: &Path, barrier: Barrier) -> io::Result<()>;
+    /// Takes the exclusive lock on the file at `path` (created if missing) and writes this process's id
+    /// into it as decimal digits and a newline; never waits. The lock dies with the process.
+    fn lock(&self, path: &Path) -> io::Result<LockOutcome>;
+    /// Whether somebody holds the lock at `path`, found out without taking it. `None`: free, or no file.
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<Holder>>;
+    /// Wall-clock time, in microseconds since 1970.
+    fn now_micros(&self) -> u64;
+    /// Time since some fixed moment, never going back.
+    fn monotonic(&self) -> Duration;
+    /// 64 random bits.
+    fn random(&self) -> io::Result<u64>;
+    /// Starts a thread.
+    fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Join>>;
+    /// Bytes that the files of `dir` take on the disk, by allocated blocks where that is known.
+    fn allocated_bytes(&self, dir: &Path) -> io::Result<u64>;
+}
+
+/// Who holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Process id, where it could be read.
+    pub pid: Option<u32>,
+}
+
+/// An open file.
+pub trait File: Debug + Send + Sync {
+    /// Reads at an offset; may be short; 0 at or past the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes at an offset, growing the file if need be; may be short.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// Makes the file's bytes and its length durable (`fdatasync`; `F_FULLFSYNC` on Apple systems).
+    fn sync_data(&self, barrier: Barrier) -> io::Result<()>;
+    /// Asks the system to start writing dirty pages of a range back; a hint, never a promise.
+    fn start_writeback(&self, offset: u64, len: u64);
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Cuts or extends (with zeros) the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Makes sure that the blocks of `0..len` are allocated, without changing what they hold; extends the
+    /// file. `StorageFull` if there is no room.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// The first `len` bytes as memory. The file must not be cut or changed while the mapping lives.
+    fn map(&self, len: u64) -> io::Result<Mapping>;
+}
+
+/// A file's bytes as memory.
+#[derive(Debug)]
+pub enum Mapping {
+    /// Mapped by the operating system.
+    Mapped(memmap2::Mmap),
+    /// A copy (file systems without mappings).
+    Copied(Vec<u8>),
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Mapping::Mapped(map) => map,
+            Mapping::Copied(bytes) => bytes,
+        }
+    }
+}
+
+/// Reads until `buffer` is full or the file ends; says how much was read.
+pub fn read_full(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Reads exactly `buffer.len()` bytes; `UnexpectedEof` if the file is shorter.
+pub fn read_exact(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let wanted = buffer.len();
+    if read_full(file, buffer, offset)? == wanted {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends early"))
+}
+
+/// Writes all of `bytes`.
+pub fn write_full(file: &dyn File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.write_at(&bytes[done..], offset + done as u64) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::WriteZero, "nothing was written")),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// [`File::sync_data`], tried again when interrupted. (An interrupted sync has not failed.)
+pub fn sync_data(file: &dyn File, barrier: Barrier) -> io::Result<()> {
+    loop {
+        match file.sync_data(barrier) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// [`FileSystem::sync_dir`], tried again when interrupted.
+pub fn sync_dir(fs: &dyn FileSystem, dir: &Path, barrier: Barrier) -> io::Result<()> {
+    loop {
+        match fs.sync_dir(dir, barrier) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
