@@ -17,6 +17,8 @@
 mod barrier;
 pub mod os;
 pub mod sim;
+#[cfg(test)]
+mod tests;
 
 pub use barrier::Barrier;
 
@@ -91,9 +93,10 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
     /// What lies at a path.
     fn kind(&self, path: &Path) -> io::Result<PathKind>;
-    /// Renames within one directory, replacing an existing target atomically.
+    /// Renames within one directory, replacing an existing target atomically. `InvalidInput` if it leads
+    /// to another directory.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file's name.
+    /// Removes a file's name. Open handles stay usable.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names of a directory durable.
     fn sync_dir(&self, dir: &Path, barrier: Barrier) -> io::Result<()>;
@@ -142,7 +145,8 @@ pub trait File: Debug + Send + Sync {
     /// Makes sure that the blocks of `0..len` are allocated, without changing what they hold; extends the
     /// file. `StorageFull` if there is no room.
     fn allocate(&self, len: u64) -> io::Result<()>;
-    /// The first `len` bytes as memory. The file must not be cut or changed while the mapping lives.
+    /// The first `len` bytes as memory; `UnexpectedEof` if the file is shorter. The file must not be cut
+    /// or changed while the mapping lives.
     fn map(&self, len: u64) -> io::Result<Mapping>;
 }
 

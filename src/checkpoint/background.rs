@@ -1,0 +1,275 @@
+//! The engine's threads: one publishes frozen memtables, one merges, one keeps room and a witness in the
+//! log. They start with the first write and end with the close.
+//!
+//! Each sleeps until it is woken or its time has come, does what is due, and looks again. An error that
+//! is not final (a full disk) is tried again after a pause; the commit path reports what it means for
+//! commits.
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::fs::Join;
+use crate::types::Lsn;
+use crate::wal::log::Reach;
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// The threads and how they are woken.
+#[derive(Default)]
+pub struct Background {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<Box<dyn Join>>>,
+    engine: Mutex<Weak<Engine>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stopping: AtomicBool,
+    flusher: Bell,
+    merger: Bell,
+    log: Bell,
+    tickets: AtomicBool,
+    /// Bumped by each commit; tells the log thread whether it is idle.
+    commits: AtomicU64,
+}
+
+impl std::fmt::Debug for Background {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Background").field("threads", &self.threads.lock().len()).finish()
+    }
+}
+
+/// Wakes one thread.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    condvar: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            *rung = true;
+            self.condvar.notify_one();
+        }
+    }
+
+    /// Waits until it is rung; returns whether it was, rather than the time having passed.
+    fn wait(&self, limit: Option<Duration>) -> bool {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            match limit {
+                Some(limit) => {
+                    self.condvar.wait_for(&mut rung, limit);
+                }
+                None => self.condvar.wait(&mut rung),
+            }
+        }
+        std::mem::take(&mut *rung)
+    }
+}
+
+/// Pause before something that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+impl Background {
+    /// The engine whose work it does.
+    pub fn attach(&self, engine: &Arc<Engine>) {
+        *self.engine.lock() = Arc::downgrade(engine);
+    }
+
+    /// Starts the threads, if the options ask for them.
+    pub fn start(&self, engine: &Engine) {
+        if !engine.options.background {
+            return;
+        }
+        let Some(engine) = self.engine.lock().upgrade() else { return };
+        let bodies: [(&str, fn(&Engine, &Shared)); 3] = [
+            ("highwater-flush", run_flusher),
+            ("highwater-merge", run_merger),
+            ("highwater-log", run_log),
+        ];
+        let mut threads = self.threads.lock();
+        if !threads.is_empty() {
+            return;
+        }
+        for (name, body) in bodies {
+            let (held, shared) = (engine.clone(), self.shared.clone());
+            // Without a thread the work is done late, by the close; commits report what they lack.
+            if let Ok(thread) = engine.fs.spawn(name, Box::new(move || body(&held, &shared))) {
+                threads.push(thread);
+            }
+        }
+    }
+
+    /// Stops the threads and waits for them.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.flusher.ring();
+        self.shared.merger.ring();
+        self.shared.log.ring();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        threads.into_iter().for_each(|thread| thread.join());
+    }
+
+    /// Whether the close has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
+    }
+
+    /// There is something to flush.
+    pub fn wake_flusher(&self) {
+        self.shared.flusher.ring();
+    }
+
+    /// There may be something to merge.
+    pub fn wake_merger(&self) {
+        self.shared.merger.ring();
+    }
+
+    /// The log needs room or a sync.
+    pub fn wake_log(&self) {
+        self.shared.log.ring();
+    }
+
+    /// Somebody waits for durability without leading a flush.
+    pub fn flush_tickets(&self) {
+        self.shared.tickets.store(true, Ordering::Release);
+        self.shared.log.ring();
+    }
+
+    /// A commit was made.
+    #[inline]
+    pub fn note_commit(&self) {
+        if self.shared.commits.fetch_add(1, Ordering::Relaxed) == 0 {
+            // The log thread has seen all before this one: it may be asleep for good.
+            self.shared.log.ring();
+        }
+    }
+}
+
+fn run_flusher(engine: &Engine, shared: &Shared) {
+    let mut pause = None;
+    loop {
+        shared.flusher.wait(pause);
+        if shared.stopping.load(Ordering::Acquire) || engine.log.is_poisoned() {
+            return;
+        }
+        pause = match flush_all_and_wake(engine, shared) {
+            Ok(()) => None,
+            Err(_) => Some(RETRY_PAUSE),
+        };
+    }
+}
+
+fn flush_all_and_wake(engine: &Engine, shared: &Shared) -> Result<()> {
+    while engine.flush_oldest()? {
+        shared.merger.ring();
+    }
+    Ok(())
+}
+
+fn run_merger(engine: &Engine, shared: &Shared) {
+    let mut pause = None;
+    loop {
+        shared.merger.wait(pause);
+        loop {
+            if shared.stopping.load(Ordering::Acquire) || engine.log.is_poisoned() {
+                return;
+            }
+            pause = match engine.merge_due() {
+                Ok(true) => continue,
+                Ok(false) => None,
+                Err(_) => Some(RETRY_PAUSE),
+            };
+            break;
+        }
+    }
+}
+
+fn run_log(engine: &Engine, shared: &Shared) {
+    let delay = engine.options.witness_delay;
+    let mut limit = None;
+    loop {
+        let rung = shared.log.wait(limit);
+        if shared.stopping.load(Ordering::Acquire) || engine.log.is_poisoned() {
+            return;
+        }
+        if shared.tickets.swap(false, Ordering::AcqRel) {
+            // Those who wait are told by their wakers, also of a failure.
+            let _ = engine.log.flush(engine.log.end(), Reach::Durable);
+        }
+        // Without room here the commit that needs it reports it.
+        let _ = engine.space.prepare_ahead(engine.log.end());
+        let busy = shared.commits.swap(0, Ordering::AcqRel) > 0;
+        if busy || rung {
+            limit = Some(delay);
+            continue;
+        }
+        let _ = engine.rest_log();
+        limit = None;
+        if shared.commits.load(Ordering::Acquire) > 0 {
+            limit = Some(delay);
+        }
+    }
+}
+
+impl Engine {
+    /// What an idle log is due: a sync of what was only buffered, and a witness for the last commits.
+    pub fn rest_log(&self) -> Result<()> {
+        // A busy gate means that the log does not rest.
+        let Some(writer) = self.writer.try_lock() else { return Ok(()) };
+        if !writer.started {
+            return Ok(());
+        }
+        let end = self.log.end();
+        if self.log.has_waiting_tickets() {
+            self.log.flush(end, Reach::Durable)?;
+        }
+        if self.log.lacks_witness() {
+            self.space.reserve(self.log.end(), 0, true)?;
+            self.log.write_witness(&self.space)?;
+        }
+        Ok(())
+    }
+
+    /// Does what is due, on this thread, when there are no background threads.
+    pub fn run_due(&self) -> Result<()> {
+        self.flush_all()?;
+        while self.merge_due()? {}
+        if self.space.wants_more(self.log.end()) {
+            self.space.prepare_ahead(self.log.end())?;
+        }
+        Ok(())
+    }
+
+    /// A checkpoint of everything committed so far. Returns the LSN from which a replay starts.
+    pub fn checkpoint(&self) -> Result<Lsn> {
+        self.check_writable()?;
+        {
+            let mut writer = self.writer.lock();
+            if !writer.started {
+                if writer.active.is_empty() && self.pending.lock().is_empty() {
+                    return Ok(self.published.lock().manifest.checkpoint_lsn);
+                }
+                self.start_epoch(&mut writer)?;
+            }
+            self.freeze(&mut writer);
+        }
+        self.flush_all()?;
+        self.background.wake_merger();
+        Ok(self.published.lock().manifest.checkpoint_lsn)
+    }
+
+    /// A full checkpoint: everything in one base, spare files gone.
+    pub fn compact(&self) -> Result<()> {
+        self.checkpoint()?;
+        match self.merge_all() {
+            Err(Error::NoSpace { .. }) if self.space.spend_reserve() => self.merge_all()?,
+            outcome => outcome?,
+        }
+        self.space.shrink()
+    }
+}

@@ -1,0 +1,187 @@
+//! Merges: keep few runs, and give back the space of what was overwritten, removed or dropped.
+//!
+//! Lazy levelling. New runs gather above one base. When they hold a third of the base's bytes (or there
+//! is no base), all are merged into a new base: each byte of the base is then rewritten once for every
+//! third of it that was written anew. When there are many runs and they are small against the base, the
+//! smallest neighbours are merged among themselves, so that a read never looks into more than a dozen.
+//!
+//! A merge writes new tables beside the old ones and publishes them in one manifest; old files go when
+//! the last reader has left them. A full disk discards the new tables and changes nothing.
+
+use super::flush::run_entry;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::types::Seqno;
+use crate::view::{Layer, Run};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// More upper runs than this are merged among themselves.
+const UPPER_RUNS_MAX: usize = 8;
+
+impl Engine {
+    /// Merges what is due. Returns false if nothing was.
+    pub fn merge_due(&self) -> Result<bool> {
+        let _merging = self.merging.lock();
+        let runs = self.published.lock().runs.clone();
+        let sizes: Vec<(u64, bool)> = runs.iter().map(|run| (run.bytes(), run.level > 0)).collect();
+        match due(&sizes).or_else(|| self.dropped_share(&runs)) {
+            Some(range) => self.merge_range(&runs, range).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Merges everything into one base.
+    pub fn merge_all(&self) -> Result<()> {
+        let _merging = self.merging.lock();
+        let runs = self.published.lock().runs.clone();
+        let live = |run: &Arc<Run>| run.level > 0 && self.dropped_bytes(run) == 0;
+        if runs.is_empty() || (runs.len() == 1 && live(&runs[0])) {
+            return Ok(());
+        }
+        self.merge_range(&runs, 0..runs.len())
+    }
+
+    /// Merges `runs[range]`, which holds the base if it reaches to the end.
+    fn merge_range(&self, runs: &[Arc<Run>], range: Range<usize>) -> Result<()> {
+        let bottom = range.end == runs.len();
+        let inputs = &runs[range];
+        let writer = self.table_writer();
+        let newest = inputs.first().map_or(Seqno::ZERO, |run| run.max_seqno);
+        // Runs hold nothing of a keyspace that was made later than they were.
+        let checkpoint = self.published.lock().manifest.checkpoint_seqno;
+        let catalog = self.catalog_at(checkpoint);
+        let metas = writer.merge(
+            inputs,
+            &|keyspace| catalog.is_live(keyspace, checkpoint),
+            bottom,
+            &|| self.take_file_id(),
+            &|| self.merge_may_go_on(),
+        )?;
+        // After an error other than a full disk the new manifest may be in force, and name them.
+        let discard_all = |error: Error| {
+            if matches!(error, Error::NoSpace { .. }) {
+                metas.iter().for_each(|meta| writer.discard(meta.file_id));
+            }
+            error
+        };
+        if !metas.is_empty() {
+            writer.sync_names().map_err(discard_all)?;
+        }
+        let oldest = inputs.last().map_or(Seqno::ZERO, |run| run.min_seqno);
+        let tables: Vec<_> = metas.iter().map(|meta| self.live_table(meta.clone())).collect();
+        let merged =
+            (!tables.is_empty()).then(|| Run::new(tables, oldest, newest, u8::from(bottom)));
+        self.publish_merge(inputs, merged.as_ref()).map_err(discard_all)?;
+        self.counters.merges.add(1);
+        Ok(())
+    }
+
+    fn publish_merge(&self, inputs: &[Arc<Run>], merged: Option<&Arc<Run>>) -> Result<()> {
+        let is_input = |run: &Arc<Run>| inputs.iter().any(|input| Arc::ptr_eq(input, run));
+        // Flushes put runs in front meanwhile; only they and this merge change the list.
+        let _flushing = self.flushing.lock();
+        let mut next: Vec<Arc<Run>> = Vec::new();
+        let mut placed = false;
+        for run in self.published.lock().runs.iter() {
+            if !is_input(run) {
+                next.push(run.clone());
+            } else if !placed {
+                placed = true;
+                next.extend(merged.cloned());
+            }
+        }
+        let entries = next.iter().map(|run| run_entry(run)).collect();
+        self.publish(|manifest| manifest.runs = entries)?;
+        self.published.lock().runs = next;
+        self.change_view(|layers| {
+            let at = layers
+                .iter()
+                .position(|layer| matches!(layer, Layer::Run(run) if is_input(run)))
+                .unwrap_or(layers.len());
+            layers.retain(|layer| !matches!(layer, Layer::Run(run) if is_input(run)));
+            if let Some(merged) = merged {
+                layers.insert(at, Layer::Run(merged.clone()));
+            }
+        });
+        for table in inputs.iter().flat_map(|run| &run.tables) {
+            table.retire();
+        }
+        Ok(())
+    }
+
+    fn merge_may_go_on(&self) -> Result<()> {
+        self.log.check()?;
+        if self.background.is_stopping() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Runs worth rewriting because much of them belongs to dropped keyspaces.
+    fn dropped_share(&self, runs: &[Arc<Run>]) -> Option<Range<usize>> {
+        let dropped: u64 = runs.iter().map(|run| self.dropped_bytes(run)).sum();
+        let all: u64 = runs.iter().map(|run| run.bytes()).sum();
+        (dropped > 0 && dropped * 4 >= all).then_some(0..runs.len())
+    }
+
+    /// Bytes of a run that belong to keyspaces that a checkpoint has seen dropped.
+    fn dropped_bytes(&self, run: &Run) -> u64 {
+        let checkpoint = self.published.lock().manifest.checkpoint_seqno;
+        let catalog = self.catalog.read();
+        let of_table = |table: &Arc<crate::view::LiveTable>| {
+            table.sections().map_or(0, |sections| {
+                sections
+                    .iter()
+                    .filter(|section| !catalog.is_live(section.keyspace, checkpoint))
+                    .map(|section| section.bytes.max(1))
+                    .sum::<u64>()
+            })
+        };
+        run.tables.iter().map(of_table).sum()
+    }
+}
+
+/// Which runs (newest first: bytes, is base) are to be merged.
+fn due(runs: &[(u64, bool)]) -> Option<Range<usize>> {
+    let base_bytes = runs.last().filter(|run| run.1).map_or(0, |run| run.0);
+    let upper = runs.len() - usize::from(base_bytes > 0);
+    let upper_bytes: u64 = runs[..upper].iter().map(|run| run.0).sum();
+    if upper >= UPPER_RUNS_MAX && upper_bytes * 3 >= base_bytes {
+        return Some(0..runs.len());
+    }
+    if upper > UPPER_RUNS_MAX {
+        // The cheapest neighbours that halve the number of runs.
+        let width = UPPER_RUNS_MAX / 2 + 1;
+        return (0..=upper - width)
+            .min_by_key(|&from| runs[from..from + width].iter().map(|run| run.0).sum::<u64>())
+            .map(|from| from..from + width);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::due;
+
+    #[test]
+    fn few_runs_rest() {
+        assert_eq!(due(&[]), None);
+        assert_eq!(due(&[(5, true)]), None);
+        assert_eq!(due(&[(1, false), (1, false), (100, true)]), None);
+    }
+
+    #[test]
+    fn many_large_runs_go_into_the_base() {
+        let mut runs = vec![(10, false); 8];
+        runs.push((100, true));
+        assert_eq!(due(&runs), Some(0..9));
+        assert_eq!(due(&[(10, false); 8]), Some(0..8));
+    }
+
+    #[test]
+    fn many_small_runs_are_merged_among_themselves() {
+        let mut runs = vec![(1, false); 4];
+        runs.extend([(50, false); 5]);
+        runs.push((100_000, true));
+        let range = due(&runs).unwrap();
+        assert_eq!(range, 0..5);
+    }
+}

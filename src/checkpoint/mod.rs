@@ -1,0 +1,19 @@
+//! From memory to tables, and from many tables to few.
+//!
+//! - [`flush`]: a frozen memtable becomes a table, the manifest starts the log behind it.
+//! - [`merge`]: runs of tables become one.
+//! - [`write`]: how both write tables.
+//! - [`background`]: the threads that do it, and what is done when there are none.
+//!
+//! Invariants:
+//! 1. A manifest names only tables whose content and names are synced.
+//! 2. A table is published only after the log up to its last commit is durable.
+//! 3. Log is released, and files are removed, only after a durable manifest no longer needs them.
+//! 4. After poison nothing is published, released or removed.
+
+mod background;
+pub mod flush;
+mod merge;
+pub mod write;
+
+pub use background::Background;

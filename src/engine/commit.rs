@@ -1,0 +1,238 @@
+//! The commit path: validate, make room, place in the log, apply to the memtable, wait as asked.
+//!
+//! Everything up to and with [`Engine::apply`] happens under the writer's gate; waiting for the disk
+//! ([`Engine::settle`]) does not. Whatever may fail for want of space comes before the transaction takes
+//! its seqno and its place in the log.
+
+use super::{Engine, Pending, PendingLayer, Writer};
+use crate::error::{Error, Result};
+use crate::memtable::Memtable;
+use crate::options::Durability;
+use crate::types::{Lsn, Seqno};
+use crate::view::{Layer, MemoryLayer, Run};
+use crate::wal::log::Reach;
+use crate::wal::space::RESERVE_MIN_BYTES;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a commit got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    pub seqno: Seqno,
+    /// Just past its record.
+    pub lsn: Lsn,
+}
+
+/// Log bytes that may wait in memory for a `Memory` commit before they are written.
+const PENDING_LOG_LIMIT_BYTES: usize = 4 << 20;
+/// The reserve grows in steps of this size, in bytes.
+const RESERVE_STEP_BYTES: u64 = 1 << 20;
+/// Frozen memtables that may wait for a checkpoint before commits do.
+const FROZEN_LIMIT: usize = 2;
+
+impl Engine {
+    /// Commits encoded operations: `apply` puts them into the memtable it is given, at the seqno it is
+    /// given. With `freeing`, the record may use log space kept for drops.
+    pub fn apply(
+        &self,
+        writer: &mut Writer,
+        operations: &[u8],
+        freeing: bool,
+        apply: impl FnOnce(&Memtable, Seqno) -> Result<()>,
+    ) -> Result<Applied> {
+        self.check_writable()?;
+        self.make_room(writer, operations.len(), freeing)?;
+        let seqno = Seqno(writer.last_seqno.get() + 1);
+        let now = self.fs.now_micros();
+        // From here on the commit has its place; any failure is final.
+        let outcome = self
+            .log
+            .append(&self.space, seqno, now, operations)
+            .and_then(|lsn| apply(&writer.active, seqno).map(|()| lsn));
+        let lsn = match outcome {
+            Ok(lsn) => lsn,
+            Err(error) => {
+                self.log.poison(std::io::Error::other(error.to_string()));
+                return Err(error);
+            }
+        };
+        writer.last_seqno = seqno;
+        self.counters.commits.add(1);
+        Ok(Applied { seqno, lsn })
+    }
+
+    /// Commits a spilled transaction: `operations` installs the tables of `runs` (oldest first), which
+    /// are synced. What came before lies below them, what comes after above.
+    pub fn install(
+        &self,
+        writer: &mut Writer,
+        operations: &[u8],
+        make_runs: impl FnOnce(Seqno) -> Vec<Arc<Run>>,
+    ) -> Result<Applied> {
+        self.check_writable()?;
+        self.make_room(writer, operations.len(), false)?;
+        self.freeze(writer);
+        let seqno = Seqno(writer.last_seqno.get() + 1);
+        let now = self.fs.now_micros();
+        let lsn = match self.log.append(&self.space, seqno, now, operations) {
+            Ok(lsn) => lsn,
+            Err(error) => {
+                self.log.poison(std::io::Error::other(error.to_string()));
+                return Err(error);
+            }
+        };
+        writer.last_seqno = seqno;
+        let after = self.log.boundary();
+        let runs = make_runs(seqno);
+        self.pending.lock().push_back(Pending {
+            layer: PendingLayer::Installed(runs.clone()),
+            lsn: after,
+            seqno,
+        });
+        self.change_view(|layers| {
+            for run in &runs {
+                layers.insert(1, Layer::Run(run.clone()));
+            }
+        });
+        writer.active_from = after;
+        self.counters.commits.add(1);
+        self.background.wake_flusher();
+        Ok(Applied { seqno, lsn })
+    }
+
+    /// Waits until a commit is as durable as it asked to be, and makes it visible.
+    pub fn settle(&self, applied: Applied, durability: Durability) -> Result<()> {
+        match durability {
+            Durability::Sync => self.log.flush(applied.lsn, Reach::Durable)?,
+            Durability::Buffered => {
+                self.log.flush(applied.lsn, Reach::Written)?;
+                self.log.show(applied.seqno);
+            }
+            Durability::Memory => {
+                if self.log.pending_bytes() > PENDING_LOG_LIMIT_BYTES {
+                    self.log.flush(applied.lsn, Reach::Written)?;
+                }
+                self.log.check()?;
+                self.log.show(applied.seqno);
+            }
+        }
+        self.after_commit(applied.lsn)
+    }
+
+    /// What is due after a commit: wakes the threads that do it, or does it here if there are none.
+    fn after_commit(&self, lsn: Lsn) -> Result<()> {
+        if self.options.background {
+            if self.space.wants_more(lsn) {
+                self.background.wake_log();
+            }
+            self.background.note_commit();
+            return Ok(());
+        }
+        // The commit stands; what follows it is tried again later if it fails.
+        let _ = self.run_due();
+        Ok(())
+    }
+
+    /// Makes sure that memory, log and reserve have room for a commit of `bytes` of operations.
+    fn make_room(&self, writer: &mut Writer, bytes: usize, freeing: bool) -> Result<()> {
+        if !writer.started {
+            self.start_epoch(writer)?;
+        }
+        let live_log = self.log.end().get().saturating_sub(writer.active_from.get());
+        let active_bytes = writer.active.bytes();
+        if active_bytes > self.options.active_limit() || live_log > self.options.live_log_limit() {
+            self.wait_for_memory(freeing)?;
+            self.freeze(writer);
+            self.background.wake_flusher();
+        }
+        self.space.reserve(self.log.end(), bytes as u64, freeing).map_err(|e| self.or_poison(e))?;
+        if !freeing {
+            self.keep_reserve(active_bytes + bytes)?;
+        }
+        Ok(())
+    }
+
+    /// An I/O error while log space is made ready may be a failed sync: final.
+    fn or_poison(&self, error: Error) -> Error {
+        if let Error::Io { cause, .. } = &error {
+            self.log.poison(std::io::Error::new(cause.kind(), error.to_string()));
+        }
+        error
+    }
+
+    /// Keeps enough disk for a checkpoint of everything in memory.
+    fn keep_reserve(&self, active_bytes: usize) -> Result<()> {
+        let frozen: usize = {
+            let pending = self.pending.lock();
+            let layers = pending.iter().map(|entry| match &entry.layer {
+                PendingLayer::Frozen(memtable) => memtable.bytes(),
+                PendingLayer::Installed(_) => 0,
+            });
+            layers.sum()
+        };
+        let held = (active_bytes + frozen) as u64;
+        let wanted = if held < RESERVE_MIN_BYTES / 2 {
+            RESERVE_MIN_BYTES
+        } else {
+            (held + held / 8).next_multiple_of(RESERVE_STEP_BYTES)
+        };
+        self.space.grow_reserve(wanted)
+    }
+
+    /// Waits while too many frozen memtables wait for their checkpoint.
+    fn wait_for_memory(&self, freeing: bool) -> Result<()> {
+        let frozen = |pending: &std::collections::VecDeque<Pending>| {
+            pending.iter().filter(|p| matches!(p.layer, PendingLayer::Frozen(_))).count()
+        };
+        if !self.options.background {
+            while frozen(&self.pending.lock()) >= FROZEN_LIMIT {
+                self.flush_oldest()?;
+            }
+            return Ok(());
+        }
+        let mut pending = self.pending.lock();
+        if frozen(&pending) < FROZEN_LIMIT {
+            return Ok(());
+        }
+        self.counters.stalls.add(1);
+        let started = self.fs.monotonic();
+        while frozen(&pending) >= FROZEN_LIMIT {
+            self.log.check()?;
+            self.check_open()?;
+            if self.flush_lacks_space.load(Ordering::Acquire) && !freeing {
+                return Err(Error::NoSpace {
+                    what: "the checkpoint that must come before a commit",
+                });
+            }
+            self.background.wake_flusher();
+            self.pending_done.wait_for(&mut pending, std::time::Duration::from_millis(100));
+        }
+        drop(pending);
+        let waited = self.fs.monotonic().saturating_sub(started);
+        self.counters.stall_micros.add(waited.as_micros() as u64);
+        Ok(())
+    }
+
+    /// Freezes the active memtable at a group boundary. Does nothing if it is empty.
+    pub fn freeze(&self, writer: &mut Writer) {
+        if writer.active.is_empty() && !self.log_moved(writer) {
+            return;
+        }
+        let lsn = self.log.boundary();
+        let frozen = std::mem::replace(&mut writer.active, Arc::new(MemoryLayer::default()));
+        let active = writer.active.clone();
+        self.pending.lock().push_back(Pending {
+            layer: PendingLayer::Frozen(frozen),
+            lsn,
+            seqno: writer.last_seqno,
+        });
+        self.change_view(|layers| layers.insert(0, Layer::Memory(active)));
+        writer.active_from = lsn;
+    }
+
+    /// Whether the log holds something since the active memtable was made (drops and witnesses leave no
+    /// entries).
+    fn log_moved(&self, writer: &Writer) -> bool {
+        writer.started && self.log.end() > writer.active_from
+    }
+}

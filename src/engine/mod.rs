@@ -1,0 +1,197 @@
+//! The engine behind a [`Database`](crate::Database): its parts, and who may touch what.
+//!
+//! | part | changed by | read by |
+//! |---|---|---|
+//! | [`Writer`] (active memtable, last seqno) | whoever holds its lock, the *writer's gate* | same |
+//! | [`View`] | gate holder (freeze, install), flusher, merger, under `view_change` | everybody, without a lock |
+//! | pending layers | gate holder pushes, flusher pops | both |
+//! | manifest | [`Engine::publish`], one at a time | same |
+//! | log, log space | see [`crate::wal`] | |
+//!
+//! Lock order: gate → `flushing` → `merging` → manifest → `view_change` → pending → log and space. A
+//! thread that holds a later one never takes an earlier one.
+
+mod commit;
+mod epoch;
+mod open;
+mod publish;
+mod snapshots;
+
+pub use commit::Applied;
+
+use crate::catalog::Catalog;
+use crate::checkpoint::Background;
+use crate::error::{Error, Result};
+use crate::fs::{FileSystem, LockGuard};
+use crate::manifest::{Manifest, names};
+use crate::options::Builder;
+use crate::recovery::RecoveryReport;
+use crate::stats::{Counters, Stats};
+use crate::table::{BlockCache, Table, TableMeta};
+use crate::types::{DatabaseId, FileId, Lsn, Seqno};
+use crate::view::{Layer, LiveTable, MemoryLayer, Run, View};
+use crate::wal::log::Log;
+use crate::wal::space::LogSpace;
+use arc_swap::ArcSwap;
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Everything of one open database.
+#[derive(Debug)]
+pub struct Engine {
+    pub fs: Arc<dyn FileSystem>,
+    pub dir: PathBuf,
+    pub options: Builder,
+    pub database: DatabaseId,
+    pub counters: Arc<Counters>,
+    pub writer: Arc<Mutex<Writer>>,
+    pub view: ArcSwap<View>,
+    view_change: Mutex<()>,
+    pub catalog: RwLock<Catalog>,
+    pub log: Log,
+    pub space: LogSpace,
+    pub pending: Mutex<VecDeque<Pending>>,
+    /// Told when a pending layer was published, or could not be.
+    pub pending_done: Condvar,
+    pub published: Mutex<Published>,
+    pub flushing: Mutex<()>,
+    pub merging: Mutex<()>,
+    pub background: Background,
+    pub recovery: RecoveryReport,
+    pub cache: Arc<BlockCache>,
+    /// The last flush in the background failed for want of space.
+    pub flush_lacks_space: AtomicBool,
+    next_file_id: AtomicU64,
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
+    closed: AtomicBool,
+}
+
+/// What only the holder of the writer's gate touches.
+#[derive(Debug)]
+pub struct Writer {
+    /// Where commits are applied; the first layer of the view.
+    pub active: Arc<MemoryLayer>,
+    /// The last commit, visible or not.
+    pub last_seqno: Seqno,
+    /// An epoch was started, so that the log takes groups.
+    pub started: bool,
+    /// Encoded operations of the commit under way; kept for its capacity.
+    pub scratch: Vec<u8>,
+    /// Where the log stood when the active memtable was made.
+    pub active_from: Lsn,
+}
+
+/// A layer of the view that no manifest lists yet. Oldest at the front of the queue.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    pub layer: PendingLayer,
+    /// A replay starts here once the layer is published.
+    pub lsn: Lsn,
+    /// The last commit up to and with this layer.
+    pub seqno: Seqno,
+}
+
+/// Kinds of pending layers.
+#[derive(Debug, Clone)]
+pub enum PendingLayer {
+    /// A frozen memtable, to be written as a table.
+    Frozen(Arc<MemoryLayer>),
+    /// Tables of a large transaction, to be listed; oldest run first.
+    Installed(Vec<Arc<Run>>),
+}
+
+/// The last durable manifest and the runs that it lists, in its order.
+#[derive(Debug)]
+pub struct Published {
+    pub manifest: Manifest,
+    pub runs: Vec<Arc<Run>>,
+}
+
+impl Engine {
+    /// An error if the database is closed, read-only or poisoned.
+    pub fn check_writable(&self) -> Result<()> {
+        if self.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        self.check_open()?;
+        self.log.check()
+    }
+
+    /// An error if the database is closed.
+    pub fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// A number for a new table file.
+    pub fn take_file_id(&self) -> FileId {
+        FileId(self.next_file_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A table of this database, not opened yet.
+    pub fn live_table(&self, meta: TableMeta) -> Arc<LiveTable> {
+        live_table(&self.fs, &self.dir, self.database, meta, &self.options, &self.cache)
+    }
+
+    /// Changes the view.
+    pub fn change_view(&self, change: impl FnOnce(&mut Vec<Layer>)) {
+        let _guard = self.view_change.lock();
+        let mut layers = self.view.load().layers.clone();
+        change(&mut layers);
+        self.view.store(Arc::new(View { layers }));
+    }
+
+    /// Counters and sizes now.
+    pub fn stats(&self) -> Stats {
+        let view = self.view.load_full();
+        let (mut memtable_bytes, mut live_table_bytes, mut tables, mut runs) = (0, 0, 0, 0);
+        for layer in &view.layers {
+            match layer {
+                Layer::Memory(memtable) => memtable_bytes += memtable.bytes() as u64,
+                Layer::Run(run) => {
+                    live_table_bytes += run.bytes();
+                    tables += run.tables.len() as u64;
+                    runs += 1;
+                }
+            }
+        }
+        let counters = &self.counters;
+        let replay_from = self.published.lock().manifest.checkpoint_lsn;
+        Stats {
+            commits: counters.commits.get(),
+            groups: counters.groups.get(),
+            syncs: counters.syncs.get(),
+            log_bytes: counters.log_bytes.get(),
+            table_bytes: counters.table_bytes.get(),
+            checkpoints: counters.checkpoints.get(),
+            merges: counters.merges.get(),
+            stalls: counters.stalls.get(),
+            stall_micros: counters.stall_micros.get(),
+            spills: counters.spills.get(),
+            conflicts: counters.conflicts.get(),
+            memtable_bytes,
+            live_table_bytes,
+            tables,
+            runs,
+            log_file_bytes: self.space.bytes(),
+            live_log_bytes: self.log.end().get().saturating_sub(replay_from.get()),
+        }
+    }
+}
+
+/// A table of a database, not opened yet.
+pub fn live_table(
+    fs: &Arc<dyn FileSystem>,
+    dir: &Path,
+    database: DatabaseId,
+    meta: TableMeta,
+    options: &Builder,
+    cache: &Arc<BlockCache>,
+) -> Arc<LiveTable> {
+    let path = dir.join(names::table_name(meta.file_id));
+    let table =
+        Table::new(fs.clone(), path.clone(), database, meta, options.read_mode, cache.clone());
+    Arc::new(LiveTable::new(table, fs.clone(), path))
+}

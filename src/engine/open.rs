@@ -1,0 +1,397 @@
+//! Opening and closing.
+
+use super::publish::{PublishError, write_manifest};
+use super::{Engine, Published, Writer};
+use crate::catalog::Catalog;
+use crate::checkpoint::Background;
+use crate::checkpoint::flush::run_entry;
+use crate::checkpoint::write::TableWriter;
+use crate::error::{Error, Result};
+use crate::fs::{self, Barrier, FileSystem, LockGuard, LockOutcome, PathKind};
+use crate::manifest::{Manifest, names};
+use crate::options::Builder;
+use crate::recovery::apply::{Rebuilt, rebuild};
+use crate::recovery::directory::SegmentFile;
+use crate::recovery::plan::{OpenPlan, Plan, plan};
+use crate::recovery::{Recovery, RecoveryReport};
+use crate::stats::Counters;
+use crate::table::BlockCache;
+use crate::types::{DatabaseId, FileId, Generation, KeyspaceId};
+use crate::view::{Layer, MemoryLayer, Run, View};
+use crate::wal::log::{Log, Reach};
+use crate::wal::space::{LogSpace, SEGMENT_MIN_BYTES, Spare};
+use arc_swap::ArcSwap;
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Live log above which a clean close takes a checkpoint, so that the next open is quick, in bytes.
+const CLOSE_CHECKPOINT_BYTES: u64 = 4 << 20;
+/// How long a close waits for a write transaction of another thread.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a read-only open starts again because the owner changed something under it.
+const READ_ONLY_TRIES: usize = 100;
+
+impl Engine {
+    /// Opens the database in `dir`.
+    pub fn open(options: Builder, dir: &Path) -> Result<Arc<Engine>> {
+        let file_system = options.file_system.clone();
+        let started = file_system.monotonic();
+        let mut engine = if options.read_only {
+            open_read_only(options, dir)?
+        } else {
+            open_writable(options, dir)?
+        };
+        let spent = file_system.monotonic().saturating_sub(started);
+        engine.recovery.report.micros = spent.as_micros() as u64;
+        let engine = Arc::new(engine);
+        engine.background.attach(&engine);
+        if engine.recovery.must_start {
+            // After an unclean stop the new epoch starts at once: it ends the old one for good.
+            engine.start_recovered()?;
+        }
+        Ok(engine)
+    }
+
+    /// Publishes what was recovered, in a new epoch.
+    fn start_recovered(&self) -> Result<()> {
+        let runs: Vec<Arc<Run>> = {
+            let view = self.view.load();
+            let runs = view.layers.iter().filter_map(|layer| match layer {
+                Layer::Run(run) => Some(run.clone()),
+                Layer::Memory(_) => None,
+            });
+            runs.collect()
+        };
+        let mut writer = self.writer.lock();
+        let seqno = writer.last_seqno;
+        let (keyspaces, next_id) = {
+            let catalog = self.catalog.read();
+            (catalog.entries_at(seqno), catalog.next_id)
+        };
+        let entries = runs.iter().map(|run| run_entry(run)).collect();
+        self.start_epoch_with(&mut writer, |manifest| {
+            manifest.runs = entries;
+            manifest.checkpoint_seqno = seqno;
+            manifest.keyspaces = keyspaces;
+            manifest.next_keyspace_id = next_id;
+        })?;
+        self.published.lock().runs = runs;
+        Ok(())
+    }
+
+    /// Closes the database: everything committed becomes durable, and the manifest vouches for it.
+    pub fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let Some(mut writer) = self.writer.try_lock_for(CLOSE_PATIENCE) else {
+            self.closed.store(false, Ordering::Release);
+            return Err(Error::InvalidArgument(
+                "a write transaction is still open; commit it or drop it, then close".to_owned(),
+            ));
+        };
+        self.background.stop();
+        let outcome = if writer.started && !self.options.read_only {
+            self.close_log(&mut writer)
+        } else {
+            Ok(())
+        };
+        drop(writer);
+        *self.lock.lock() = None;
+        outcome
+    }
+
+    fn close_log(&self, writer: &mut Writer) -> Result<()> {
+        self.log.check()?;
+        let end = self.log.end();
+        self.log.flush(end, Reach::Durable)?;
+        let replay_from = self.published.lock().manifest.checkpoint_lsn;
+        let live = end.get().saturating_sub(replay_from.get());
+        if live > CLOSE_CHECKPOINT_BYTES || !self.pending.lock().is_empty() {
+            self.freeze(writer);
+            match self.flush_all() {
+                // The log holds it all; the next open replays it.
+                Ok(()) | Err(Error::NoSpace { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let end = self.closing_lsn();
+        let close = || {
+            self.publish(|manifest| {
+                manifest.clean = true;
+                if let Some(last) = manifest.epochs.last_mut() {
+                    last.end = Some(end);
+                }
+            })
+        };
+        match close() {
+            Err(Error::NoSpace { .. }) if self.space.spend_reserve() => close(),
+            outcome => outcome,
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Errors of a close that nobody asked for have nowhere to go; the next open recovers.
+        let _ = self.close();
+    }
+}
+
+fn open_writable(options: Builder, dir: &Path) -> Result<Engine> {
+    let fs = options.file_system.clone();
+    let existed = fs.kind(dir).map_err(|e| Error::io("look at", dir, e))?;
+    match existed {
+        PathKind::Missing if !options.create => {
+            return Err(Error::NotFound { path: dir.to_path_buf() });
+        }
+        PathKind::Missing => create_dirs(&*fs, dir)?,
+        PathKind::File | PathKind::Directory => {}
+    }
+    // Looked at once without the lock, so that a directory that is not ours is left as it is.
+    if matches!(plan_without_replay(&*fs, dir)?, Found::Nothing) && !options.create {
+        return Err(Error::NotFound { path: dir.to_path_buf() });
+    }
+    let lock = take_lock(&*fs, dir)?;
+    match plan(&*fs, dir, false)? {
+        Plan::Create => create(options, dir, lock),
+        Plan::Open(found) => {
+            let to_tables = found.needs_apply();
+            assemble(options, dir, *found, Some(lock), to_tables)
+        }
+    }
+}
+
+enum Found {
+    Nothing,
+    Database,
+}
+
+fn plan_without_replay(fs: &dyn FileSystem, dir: &Path) -> Result<Found> {
+    use crate::recovery::directory::Directory;
+    match Directory::read(fs, dir)? {
+        None => Ok(Found::Nothing),
+        Some(directory) if directory.has_manifest => Ok(Found::Database),
+        Some(directory) => {
+            directory.check_empty(dir)?;
+            Ok(Found::Nothing)
+        }
+    }
+}
+
+fn open_read_only(options: Builder, dir: &Path) -> Result<Engine> {
+    let fs = options.file_system.clone();
+    let mut last: Option<Error> = None;
+    for _ in 0..READ_ONLY_TRIES {
+        let outcome = match plan(&*fs, dir, true) {
+            Ok(Plan::Create) => return Err(Error::NotFound { path: dir.to_path_buf() }),
+            Ok(Plan::Open(found)) => assemble(options.clone(), dir, *found, None, false),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(engine) => return Ok(engine),
+            // A live owner may have published, recycled or removed meanwhile: what looks like damage is
+            // believed when a second look says exactly the same.
+            Err(error) => {
+                let text = error.to_string();
+                if last.is_some_and(|before| before.to_string() == text) {
+                    return Err(error);
+                }
+                last = Some(error);
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::NotFound { path: dir.to_path_buf() }))
+}
+
+fn create(options: Builder, dir: &Path, lock: Box<dyn LockGuard>) -> Result<Engine> {
+    let fs = options.file_system.clone();
+    let random = |e| Error::io("draw a random id for", dir, e);
+    let (high, low) = (fs.random().map_err(random)?, fs.random().map_err(random)?);
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&high.to_le_bytes());
+    id[8..].copy_from_slice(&low.to_le_bytes());
+    let now = fs.now_micros();
+    let manifest = Manifest {
+        generation: Generation(1),
+        database: DatabaseId(id),
+        created_micros: now,
+        written_micros: now,
+        next_file_id: FileId(1),
+        next_keyspace_id: KeyspaceId(1),
+        next_segment_bytes: SEGMENT_MIN_BYTES,
+        clean: true,
+        ..Manifest::default()
+    };
+    // The directory may have been made by somebody who did not sync its name.
+    if let Some(parent) = parent_of(dir) {
+        fs::sync_dir(&*fs, &parent, Barrier::CreateParent)
+            .map_err(|e| Error::io("sync", &parent, e))?;
+    }
+    write_manifest(&*fs, dir, &manifest).map_err(|error| match error {
+        PublishError::Before(error) | PublishError::Unknown(error) => error,
+    })?;
+    let report = RecoveryReport {
+        report: Recovery { created: true, clean: true, ..Recovery::default() },
+        ..RecoveryReport::default()
+    };
+    let memtable = Arc::new(MemoryLayer::default());
+    let rebuilt = Rebuilt {
+        layers: vec![Layer::Memory(memtable.clone())],
+        listed: Vec::new(),
+        memtable,
+        catalog: Catalog::new(&[], KeyspaceId(1)),
+        last_seqno: crate::types::Seqno::ZERO,
+        next_file_id: FileId(1),
+        tables_written: 0,
+    };
+    let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
+    Ok(build(options, dir, manifest, rebuilt, report, cache, Some(lock)))
+}
+
+fn assemble(
+    options: Builder,
+    dir: &Path,
+    found: OpenPlan,
+    lock: Option<Box<dyn LockGuard>>,
+    to_tables: bool,
+) -> Result<Engine> {
+    let fs = options.file_system.clone();
+    let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
+    let counters = Counters::default();
+    let writer = TableWriter {
+        fs: &fs,
+        dir,
+        database: found.manifest.database,
+        options: &options,
+        counters: &counters,
+    };
+    let mut rebuilt = rebuild(writer, &cache, &found, to_tables)?;
+    if to_tables {
+        rebuilt.layers.insert(0, Layer::Memory(rebuilt.memtable.clone()));
+    }
+    let spare =
+        |segment: &SegmentFile| Spare { path: dir.join(&segment.name), bytes: segment.bytes };
+    let tail = &found.tail;
+    let report = RecoveryReport {
+        report: Recovery {
+            created: false,
+            clean: found.manifest.clean,
+            replayed_transactions: found.transactions,
+            replayed_operations: found.operations,
+            replayed_bytes: found.replay_bytes,
+            trimmed_bytes: tail.cut_bytes,
+            unfinished_transactions: tail.unfinished_transactions,
+            unwitnessed_tail: tail.unwitnessed,
+            last_seqno: rebuilt.last_seqno,
+            tail: tail.at,
+            tables_written: rebuilt.tables_written,
+            micros: 0,
+        },
+        orphans: found.orphans.clone(),
+        dead_segments: found.dead_segments.iter().map(spare).collect(),
+        live_segments: found.live_segments.iter().map(|(end, s)| (*end, spare(s))).collect(),
+        log_end: found.log_end,
+        live_log: !to_tables && found.transactions > 0,
+        must_start: to_tables,
+    };
+    Ok(build(options, dir, found.manifest, rebuilt, report, cache, lock))
+}
+
+fn build(
+    options: Builder,
+    dir: &Path,
+    manifest: Manifest,
+    rebuilt: Rebuilt,
+    recovery: RecoveryReport,
+    cache: Arc<BlockCache>,
+    lock: Option<Box<dyn LockGuard>>,
+) -> Engine {
+    let fs = options.file_system.clone();
+    let counters = Arc::new(Counters::default());
+    let database = manifest.database;
+    let space = LogSpace::new(fs.clone(), dir, database, options.segment_bytes);
+    Engine {
+        log: Log::new(counters.clone(), rebuilt.last_seqno),
+        space,
+        counters,
+        writer: Arc::new(Mutex::new(Writer {
+            active: rebuilt.memtable,
+            last_seqno: rebuilt.last_seqno,
+            started: false,
+            scratch: Vec::new(),
+            active_from: manifest.checkpoint_lsn,
+        })),
+        view: ArcSwap::from_pointee(View { layers: rebuilt.layers }),
+        view_change: Mutex::new(()),
+        catalog: RwLock::new(rebuilt.catalog),
+        pending: Mutex::new(VecDeque::new()),
+        pending_done: Condvar::new(),
+        published: Mutex::new(Published { manifest, runs: rebuilt.listed }),
+        flushing: Mutex::new(()),
+        merging: Mutex::new(()),
+        background: Background::default(),
+        recovery,
+        cache,
+        flush_lacks_space: AtomicBool::new(false),
+        next_file_id: AtomicU64::new(rebuilt.next_file_id.get()),
+        lock: Mutex::new(lock),
+        closed: AtomicBool::new(false),
+        fs,
+        dir: dir.to_path_buf(),
+        options,
+        database,
+    }
+}
+
+fn take_lock(fs: &dyn FileSystem, dir: &Path) -> Result<Box<dyn LockGuard>> {
+    let path = dir.join(names::LOCK_NAME);
+    match fs.lock(&path).map_err(|e| Error::io("lock", &path, e))? {
+        LockOutcome::Acquired(guard) => Ok(guard),
+        LockOutcome::Held { pid } => Err(Error::Locked { path: dir.to_path_buf(), pid }),
+    }
+}
+
+/// Creates a directory and those above it that are missing, each name synced.
+fn create_dirs(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
+    let mut missing: Vec<PathBuf> = Vec::new();
+    let mut at = Some(dir.to_path_buf());
+    while let Some(path) = at {
+        match fs.kind(&path).map_err(|e| Error::io("look at", &path, e))? {
+            PathKind::Directory => break,
+            PathKind::File => {
+                return Err(Error::NotADatabase {
+                    path: dir.to_path_buf(),
+                    what: format!("{} is a file", path.display()),
+                });
+            }
+            PathKind::Missing => {
+                at = parent_of(&path);
+                missing.push(path);
+            }
+        }
+    }
+    for path in missing.iter().rev() {
+        match fs.create_dir(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("create the directory", path, e));
+            }
+            _ => {}
+        }
+        if let Some(parent) = parent_of(path) {
+            fs::sync_dir(fs, &parent, Barrier::CreateParent)
+                .map_err(|e| Error::io("sync", &parent, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// The directory above `path`; the current one for a bare name.
+fn parent_of(path: &Path) -> Option<PathBuf> {
+    let parent = path.parent()?;
+    Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() })
+}

@@ -1,0 +1,88 @@
+//! Publication of a manifest: the only way in which durable state changes shape.
+//!
+//! The new manifest is written beside the old one, synced, renamed over it, and the directory is synced.
+//! A failure before the rename leaves the old one in force; a failure of the rename or of the directory's
+//! sync leaves it open which one is, and poisons.
+
+use super::Engine;
+use crate::error::{Error, Result};
+use crate::fs::{self, Barrier, FileSystem, OpenMode};
+use crate::manifest::{Manifest, names};
+use crate::types::Generation;
+use std::path::Path;
+
+/// How far a publication got when it failed.
+pub enum PublishError {
+    /// The old manifest is in force.
+    Before(Error),
+    /// Either may be.
+    Unknown(Error),
+}
+
+impl Engine {
+    /// Publishes the manifest as `edit` changes it.
+    pub fn publish(&self, edit: impl FnOnce(&mut Manifest)) -> Result<()> {
+        let mut published = self.published.lock();
+        self.log.check()?;
+        let mut next = published.manifest.clone();
+        edit(&mut next);
+        next.generation = Generation(next.generation.get() + 1);
+        next.written_micros = self.fs.now_micros();
+        next.next_file_id = self.next_file_id();
+        next.next_segment_bytes = self.space.next_segment_bytes();
+        match write_manifest(&*self.fs, &self.dir, &next) {
+            Ok(()) => {}
+            Err(PublishError::Before(error @ Error::NoSpace { .. })) => return Err(error),
+            Err(PublishError::Before(error) | PublishError::Unknown(error)) => {
+                self.log.poison(std::io::Error::other(error.to_string()));
+                return Err(error);
+            }
+        }
+        self.space.set_generation(next.generation);
+        self.log.set_generation(next.generation);
+        published.manifest = next;
+        Ok(())
+    }
+
+    fn next_file_id(&self) -> crate::types::FileId {
+        let id = self.next_file_id.load(std::sync::atomic::Ordering::Acquire);
+        crate::types::FileId(id)
+    }
+}
+
+/// Writes `manifest` over the one in `dir`.
+pub fn write_manifest(
+    file_system: &dyn FileSystem,
+    dir: &Path,
+    manifest: &Manifest,
+) -> Result<(), PublishError> {
+    let new = dir.join(names::MANIFEST_NEW_NAME);
+    let path = dir.join(names::MANIFEST_NAME);
+    let write = || -> std::io::Result<()> {
+        match file_system.remove(&new) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let file = file_system.open(&new, OpenMode::CreateNew)?;
+        fs::write_full(&*file, &manifest.encode(), 0)?;
+        fs::sync_data(&*file, Barrier::ManifestContent)
+    };
+    write().map_err(|e| {
+        let _ = file_system.remove(&new);
+        PublishError::Before(Error::io("write", &new, e))
+    })?;
+    let rename = || -> std::io::Result<()> {
+        file_system.rename(&new, &path)?;
+        fs::sync_dir(file_system, dir, Barrier::ManifestName)
+    };
+    rename().map_err(|e| PublishError::Unknown(no_space_is_io(&path, e)))
+}
+
+/// A full disk after the rename began is no longer a plain [`Error::NoSpace`]: the outcome is open.
+fn no_space_is_io(path: &Path, error: std::io::Error) -> Error {
+    Error::Io {
+        action: "publish",
+        path: path.to_path_buf(),
+        cause: std::sync::Arc::new(std::io::Error::other(error)),
+    }
+}

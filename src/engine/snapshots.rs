@@ -1,0 +1,33 @@
+//! Read points: a view and a seqno that fit each other.
+//!
+//! A seqno is read between two looks at the current view. If the view did not change, every commit up to
+//! the seqno was applied to its memtables, and every table in it holds only commits up to the seqno
+//! (tables are published after what they hold is durable, and so visible). Otherwise it is tried again;
+//! views change a few times a second at the most.
+
+use super::Engine;
+use crate::types::Seqno;
+use crate::view::View;
+use std::sync::Arc;
+
+impl Engine {
+    /// What readers see now.
+    pub fn read_point(&self) -> (Arc<View>, Seqno) {
+        self.point(|| self.log.visible())
+    }
+
+    /// What is durable now.
+    pub fn durable_point(&self) -> (Arc<View>, Seqno) {
+        self.point(|| self.log.durable_seqno())
+    }
+
+    fn point(&self, seqno: impl Fn() -> Seqno) -> (Arc<View>, Seqno) {
+        loop {
+            let view = self.view.load_full();
+            let at = seqno();
+            if Arc::ptr_eq(&view, &self.view.load()) {
+                return (view, at);
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! System calls that `std` does not have. All unsafe code of the file-system seam is here.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+
+/// Maps the first `len` bytes for reading; `len` is not 0 and not more than the file's length.
+pub(super) fn map(file: &File, len: usize) -> io::Result<memmap2::Mmap> {
+    // SAFETY: 1. The mapping is read-only and shares no Rust memory.
+    // 2. The bytes must not change while it lives. `File::map` demands that of its callers, and the
+    //    engine maps only files that are never written again once they are named. Another program that
+    //    cuts or writes them breaks this; that limit is documented with `ReadMode::Mmap`.
+    unsafe { memmap2::MmapOptions::new().len(len).map(file) }
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::start_writeback;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) use linux::{allocate, lock_exclusive, lock_is_held};
+
+/// Whether the system allocated the room. Here it cannot.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn allocate(_file: &File, _len: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Nothing to ask for here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn start_writeback(_file: &File, _offset: u64, _len: u64) {}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+
+    // The kernel's numbers, the same on all architectures; `libc` lacks them on Android.
+    const F_OFD_GETLK: libc::c_int = 36;
+    const F_OFD_SETLK: libc::c_int = 37;
+
+    // Locks of open file descriptions take 64-bit offsets everywhere.
+    #[cfg(all(target_pointer_width = "32", not(target_env = "musl")))]
+    type LockRange = libc::flock64;
+    #[cfg(not(all(target_pointer_width = "32", not(target_env = "musl"))))]
+    type LockRange = libc::flock;
+
+    /// Takes the exclusive lock of the whole file for this open file description, without waiting. False
+    /// if another one, in this process or elsewhere, holds it.
+    pub fn lock_exclusive(file: &File) -> io::Result<bool> {
+        match lock_call(file, F_OFD_SETLK) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether another open file description holds a lock; takes none.
+    pub fn lock_is_held(file: &File) -> io::Result<bool> {
+        let range = lock_call(file, F_OFD_GETLK)?;
+        Ok(range.l_type != libc::F_UNLCK as libc::c_short)
+    }
+
+    /// Makes sure of the blocks of `0..len`; false if the file system cannot.
+    pub fn allocate(file: &File, len: u64) -> io::Result<bool> {
+        let len = libc::off64_t::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        loop {
+            // SAFETY: the descriptor is open as long as `file` is borrowed; the call takes no pointer.
+            let code = unsafe { posix_fallocate(file.as_raw_fd(), 0, len) };
+            match code {
+                0 => return Ok(true),
+                libc::EINTR => {}
+                libc::EOPNOTSUPP | libc::ENOSYS => return Ok(false),
+                code => return Err(io::Error::from_raw_os_error(code)),
+            }
+        }
+    }
+
+    /// Asks for writeback of a range; errors come back with the sync.
+    #[cfg(target_os = "linux")]
+    pub fn start_writeback(file: &File, offset: u64, len: u64) {
+        let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else { return };
+        // SAFETY: the descriptor is open as long as `file` is borrowed; the call takes no pointer.
+        unsafe {
+            libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE)
+        };
+    }
+
+    fn lock_call(file: &File, command: libc::c_int) -> io::Result<LockRange> {
+        // SAFETY: the struct is plain integers, for which zeros are valid; length 0 means the whole file,
+        // and the kernel wants process id 0.
+        let mut range: LockRange = unsafe { std::mem::zeroed() };
+        range.l_type = libc::F_WRLCK as _;
+        range.l_whence = libc::SEEK_SET as _;
+        loop {
+            // SAFETY: 1. The descriptor is open as long as `file` is borrowed. 2. The pointer leads to a
+            // struct of the layout that these commands read and write, which lives through the call.
+            let code = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut range) };
+            if code != -1 {
+                return Ok(range);
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    }
+
+    #[cfg(all(target_os = "linux", target_env = "musl"))]
+    use libc::posix_fallocate;
+    #[cfg(all(target_os = "linux", not(target_env = "musl")))]
+    use libc::posix_fallocate64 as posix_fallocate;
+
+    /// Android's C library has only the system call.
+    #[cfg(target_os = "android")]
+    unsafe fn posix_fallocate(fd: libc::c_int, from: i64, len: i64) -> libc::c_int {
+        // SAFETY: as for the caller.
+        match unsafe { libc::fallocate64(fd, 0, from, len) } {
+            0 => 0,
+            _ => io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Quick looks at speed, not run by default:
+//! `cargo test --release --lib memtable::speed -- --ignored --nocapture --test-threads 1`.
+
+use super::Memtable;
+use crate::cursor::Cursor;
+use crate::types::{KeyspaceId, Seqno};
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::Instant;
+
+const SPACE: KeyspaceId = KeyspaceId(1);
+const COUNT: u64 = 1_000_000;
+const VALUE: [u8; 150] = [7; 150];
+
+type KeySet = (&'static str, fn(u64) -> Vec<u8>);
+
+const KEY_SETS: &[KeySet] = &[
+    ("random 24 bytes", |number| {
+        let mixed = mix(number);
+        [mixed, mix(mixed), mix(mixed ^ 1)].iter().flat_map(|part| part.to_be_bytes()).collect()
+    }),
+    ("ascending u64", |number| number.to_be_bytes().to_vec()),
+    ("descending u64", |number| (u64::MAX - number).to_be_bytes().to_vec()),
+    ("URLs, random", |number| {
+        let number = mix(number) % 1_000_000_007;
+        format!("https://www.example.com/articles/{:04}/{number:010}", number % 1000).into_bytes()
+    }),
+    ("URLs, ascending", |number| {
+        format!("https://www.example.com/articles/{:04}/{number:010}", number / 1000).into_bytes()
+    }),
+];
+
+/// Splitmix64's finish.
+fn mix(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+/// Nanoseconds per item.
+fn per_item(count: u64, body: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    body();
+    start.elapsed().as_nanos() as f64 / count as f64
+}
+
+#[test]
+#[ignore = "a benchmark"]
+fn by_key_set() {
+    let count: u64 = std::env::var("COUNT").ok().and_then(|it| it.parse().ok()).unwrap_or(COUNT);
+    for (name, key) in KEY_SETS {
+        let keys: Vec<_> = (0..count).map(key).collect();
+        let absent: Vec<_> = (count..2 * count).map(key).collect();
+        let probe = |number: u64| (mix(number) % count) as usize;
+        let memtable = Memtable::new();
+        let insert = per_item(count, || {
+            let mut writer = memtable.writer();
+            for (number, key) in keys.iter().enumerate() {
+                writer.insert(SPACE, key, Seqno(number as u64), Some(&VALUE)).unwrap();
+            }
+        });
+        let lookups = 1_000_000;
+        // What it costs to fetch the key that is looked for; part of all numbers below.
+        let fetch = per_item(lookups, || {
+            for number in 0..lookups {
+                let key = &keys[probe(number)];
+                black_box(key[key.len() - 1]);
+            }
+        });
+        let hit = per_item(lookups, || {
+            for number in 0..lookups {
+                black_box(memtable.get(SPACE, &keys[probe(number)], Seqno::MAX).unwrap());
+            }
+        });
+        let tree_hit = per_item(lookups, || {
+            let keyspace = memtable.directory.get(SPACE).unwrap();
+            for number in 0..lookups {
+                black_box(keyspace.entries.get(&keys[probe(number)]).unwrap());
+            }
+        });
+        let miss = per_item(lookups, || {
+            for number in 0..lookups {
+                black_box(memtable.get(SPACE, &absent[probe(number)], Seqno::MAX).is_none());
+            }
+        });
+        let tree_miss = per_item(lookups, || {
+            let keyspace = memtable.directory.get(SPACE).unwrap();
+            for number in 0..lookups {
+                black_box(keyspace.entries.get(&absent[probe(number)]).is_none());
+            }
+        });
+        let mut cursor = memtable.cursor(SPACE, Seqno::MAX);
+        let mut bytes = 0;
+        let scan = per_item(count, || {
+            cursor.first().unwrap();
+            while cursor.is_valid() {
+                bytes += cursor.key().len();
+                cursor.next().unwrap();
+            }
+        });
+        let scan_back = per_item(count, || {
+            cursor.last().unwrap();
+            while cursor.is_valid() {
+                bytes += cursor.key().len();
+                cursor.prev().unwrap();
+            }
+        });
+        black_box(bytes);
+        let payload = keys.iter().map(|key| key.len() + VALUE.len()).sum::<usize>();
+        let overhead = memtable.bytes() as f64 / payload as f64;
+        let update = per_item(count, || {
+            let mut writer = memtable.writer();
+            for number in 0..count {
+                let key = &keys[probe(number)];
+                writer.insert(SPACE, key, Seqno(count + number), Some(&VALUE)).unwrap();
+            }
+        });
+        println!(
+            "{name:18} (fetch {fetch:3.0}) insert {insert:4.0}  update {update:4.0}  hit {hit:4.0} (tree {tree_hit:4.0})  \
+             miss {miss:4.0} (tree {tree_miss:4.0})  next {scan:5.1}  prev {scan_back:5.1} ns; \
+             memory {overhead:.2} x payload"
+        );
+    }
+}
+
+#[test]
+#[ignore = "a benchmark"]
+fn of_a_btree_map() {
+    let (name, key) = KEY_SETS[0];
+    let keys: Vec<_> = (0..COUNT).map(key).collect();
+    let mut map = BTreeMap::new();
+    let insert = per_item(COUNT, || {
+        for key in &keys {
+            map.insert(key.clone(), VALUE.to_vec());
+        }
+    });
+    let hit = per_item(COUNT, || {
+        for number in 0..COUNT {
+            black_box(map.get(&keys[(mix(number) % COUNT) as usize]).unwrap());
+        }
+    });
+    println!("{name:18} BTreeMap: insert {insert:.0}  hit {hit:.0} ns");
+}
+
+#[test]
+#[ignore = "a benchmark"]
+fn of_small_write_sets() {
+    for size in [1u64, 5, 100] {
+        let rounds = 200_000 / size;
+        let whole = per_item(rounds, || {
+            for round in 0..rounds {
+                let memtable = Memtable::new();
+                let mut writer = memtable.writer();
+                for number in 0..size {
+                    let key = mix(round * size + number).to_be_bytes();
+                    writer.insert(SPACE, &key, Seqno(1), Some(&VALUE)).unwrap();
+                }
+                drop(writer);
+                black_box(memtable.get(SPACE, b"absent", Seqno::MAX));
+            }
+        });
+        println!("write set of {size:3}: make, fill, read, drop: {whole:.0} ns");
+    }
+}

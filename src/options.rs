@@ -1,0 +1,183 @@
+//! How a database is opened: every knob, its unit, its default and what it costs.
+
+use crate::error::Result;
+use crate::fs::FileSystem;
+use crate::fs::os::OsFileSystem;
+use crate::table::ReadMode;
+use crate::{Database, Error};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Until it is synced to the disk: it survives power loss. One sync, shared with other commits.
+    #[default]
+    Sync,
+    /// Until it is handed to the operating system: it survives the death of the process, and power loss
+    /// once a later sync covers it. One write.
+    Buffered,
+    /// Nothing: it survives nothing until a later sync or buffered commit covers it. A copy in memory.
+    Memory,
+}
+
+/// How a database is to be opened. `Database::builder()` makes one.
+///
+/// ```
+/// # fn main() -> highwater::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("db");
+/// use highwater::{Database, Durability};
+/// let db = Database::builder()
+///     .memory_budget(64 << 20)
+///     .durability(Durability::Buffered)
+///     .open(&path)?;
+/// # db.close()
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing before `open`"]
+pub struct Builder {
+    pub(crate) memory_budget: usize,
+    pub(crate) segment_bytes: u64,
+    pub(crate) table_bytes: u64,
+    pub(crate) durability: Durability,
+    pub(crate) read_mode: ReadMode,
+    pub(crate) file_system: Arc<dyn FileSystem>,
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) background: bool,
+    pub(crate) witness_delay: Duration,
+    pub(crate) block_cache_bytes: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            memory_budget: 128 << 20,
+            segment_bytes: 32 << 20,
+            table_bytes: 64 << 20,
+            durability: Durability::Sync,
+            read_mode: ReadMode::Mmap,
+            file_system: Arc::new(OsFileSystem::new()),
+            create: true,
+            read_only: false,
+            background: true,
+            witness_delay: Duration::from_millis(100),
+            block_cache_bytes: 32 << 20,
+        }
+    }
+}
+
+/// The smallest memory budget, in bytes.
+pub const MEMORY_BUDGET_MIN_BYTES: usize = 1 << 20;
+
+impl Builder {
+    /// Bytes of memory for unsaved changes: memtables and the write sets of transactions. Default
+    /// 128 MiB, at least 1 MiB. More memory means fewer, larger checkpoints and a longer log to replay
+    /// after a crash. The resident table indexes (about 0.6 bytes per record) come on top.
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.memory_budget = bytes.max(MEMORY_BUDGET_MIN_BYTES);
+        self
+    }
+
+    /// Largest log segment, in bytes. Default 32 MiB, at least 1 MiB. Segments start at 1 MiB and double;
+    /// larger ones mean fewer directory syncs, smaller ones less disk held by the log.
+    pub fn segment_size(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes.clamp(1 << 20, 1 << 30).next_multiple_of(4096);
+        self
+    }
+
+    /// Size at which a merge starts another table file, in bytes. Default 64 MiB, at least 64 KiB.
+    pub fn table_size(mut self, bytes: u64) -> Self {
+        self.table_bytes = bytes.max(64 << 10);
+        self
+    }
+
+    /// What commits wait for unless they say otherwise. Default [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How tables are read. Default [`ReadMode::Mmap`].
+    pub fn read_mode(mut self, mode: ReadMode) -> Self {
+        self.read_mode = mode;
+        self
+    }
+
+    /// Bytes of memory for blocks under [`ReadMode::Pread`]. Default 32 MiB. Unused under `Mmap`.
+    pub fn block_cache(mut self, bytes: usize) -> Self {
+        self.block_cache_bytes = bytes;
+        self
+    }
+
+    /// The file system that holds the database. Default: the operating system's.
+    pub fn file_system(mut self, file_system: Arc<dyn FileSystem>) -> Self {
+        self.file_system = file_system;
+        self
+    }
+
+    /// Whether a missing or empty directory becomes a new database. Default true; if false, opening one
+    /// is [`Error::NotFound`].
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Opens for reading only: writes no byte and takes no lock, works beside a live owner and on a
+    /// read-only file system. Sees what was durable when it was opened. Default false.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Whether checkpoints, merges, the log's witness and its next segments are made by threads of the
+    /// engine. Default true. If false, the committing thread does what is due at once, which makes every
+    /// run repeat exactly (for simulations), and [`Database::maintain`] does the rest.
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// How long the log rests before a witness is written that vouches for the last commits. Default
+    /// 100 ms. One small write and sync per pause. Until then, damage to the last commits cannot be told
+    /// from a torn write if the machine stops.
+    pub fn witness_delay(mut self, delay: Duration) -> Self {
+        self.witness_delay = delay;
+        self
+    }
+
+    /// Opens the database at `path`, creates it if allowed, recovers it if it was not closed cleanly.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::Damage`], [`Error::NotFound`], [`Error::NotADatabase`],
+    /// [`Error::Unsupported`], [`Error::NoSpace`], [`Error::Io`]. Nothing that was on the disk is changed
+    /// by an open that fails.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Database> {
+        let path = path.as_ref();
+        if path.as_os_str().is_empty() {
+            return Err(Error::InvalidArgument(
+                "the path of the database is empty; name a directory".to_owned(),
+            ));
+        }
+        Database::open_with(self, path)
+    }
+
+    /// Memory for the active memtable before it is frozen.
+    pub(crate) fn active_limit(&self) -> usize {
+        self.memory_budget / 3
+    }
+
+    /// Memory for the write set of one transaction before it spills.
+    pub(crate) fn write_set_limit(&self) -> usize {
+        self.memory_budget / 4
+    }
+
+    /// Bytes of log that may be live before a checkpoint is due.
+    pub(crate) fn live_log_limit(&self) -> u64 {
+        (self.memory_budget as u64).max(4 << 20)
+    }
+}

@@ -1,0 +1,236 @@
+//! `apply`: carries a plan out.
+//!
+//! After a clean close the log is replayed into memory and nothing is written. After an unclean stop
+//! nothing is trusted but what was read: the transactions are replayed into new tables, in batches
+//! within the memory budget; tables, directory and manifest are synced; the new manifest starts a fresh
+//! epoch in fresh segments, past every LSN that the old one could have written. Only then are old
+//! segments recycled. What the plan rejected is never looked at again.
+
+use super::plan::{OpenPlan, decode_installed, replay, table_metas};
+use super::replay::{Transaction, TransactionSink};
+use super::walk::GroupPlace;
+use crate::catalog::Catalog;
+use crate::checkpoint::write::TableWriter;
+use crate::cursor::RangeTombstone;
+use crate::engine::live_table;
+use crate::error::{Error, Result};
+use crate::memtable::Memtable;
+use crate::table::{BlockCache, TableMeta};
+use crate::types::{FileId, Seqno};
+use crate::view::{Layer, LiveTable, MemoryLayer, Run};
+use crate::wal::group::GroupHeader;
+use crate::wal::operation::{Operation, OperationFault, Operations};
+use std::sync::Arc;
+
+/// The state of a database as replayed.
+#[derive(Debug)]
+pub struct Rebuilt {
+    /// Newest first; the runs of the manifest included.
+    pub layers: Vec<Layer>,
+    /// The runs that the manifest lists, newest first.
+    pub listed: Vec<Arc<Run>>,
+    /// Where the replay left the last commits, if they are in memory.
+    pub memtable: Arc<MemoryLayer>,
+    pub catalog: Catalog,
+    pub last_seqno: Seqno,
+    pub next_file_id: FileId,
+    /// Tables written.
+    pub tables_written: u64,
+}
+
+/// Replays a plan. With `to_tables`, everything goes to new tables, which are synced, names included.
+pub fn rebuild(
+    writer: TableWriter<'_>,
+    cache: &Arc<BlockCache>,
+    plan: &OpenPlan,
+    to_tables: bool,
+) -> Result<Rebuilt> {
+    let manifest = &plan.manifest;
+    let mut tables: Vec<Vec<Arc<LiveTable>>> = vec![Vec::new(); manifest.runs.len()];
+    for (run, meta) in table_metas(writer.dir, manifest)? {
+        tables[run].push(open_table(writer, cache, meta));
+    }
+    let runs = manifest.runs.iter().zip(tables);
+    let listed: Vec<Arc<Run>> = runs
+        .map(|(entry, tables)| Run::new(tables, entry.min_seqno, entry.max_seqno, entry.level))
+        .collect();
+    let mut rebuild = Rebuild {
+        writer,
+        cache,
+        catalog: Catalog::new(&manifest.keyspaces, manifest.next_keyspace_id),
+        memtable: Arc::new(MemoryLayer::default()),
+        layers: Vec::new(),
+        to_tables,
+        bottom: listed.is_empty(),
+        last_seqno: manifest.checkpoint_seqno,
+        next_file_id: plan.next_file_id,
+        tables_written: 0,
+        installed_tables: 0,
+    };
+    replay(&**writer.fs, writer.dir, plan, &mut rebuild)?;
+    if to_tables {
+        rebuild.seal()?;
+        if rebuild.tables_written + rebuild.installed_tables > 0 {
+            writer.sync_names()?;
+        }
+    }
+    let Rebuild { mut layers, memtable, catalog, last_seqno, next_file_id, tables_written, .. } =
+        rebuild;
+    if !to_tables {
+        layers.push(Layer::Memory(memtable.clone()));
+    }
+    layers.reverse();
+    layers.extend(listed.iter().cloned().map(Layer::Run));
+    Ok(Rebuilt { layers, listed, memtable, catalog, last_seqno, next_file_id, tables_written })
+}
+
+fn open_table(writer: TableWriter<'_>, cache: &Arc<BlockCache>, meta: TableMeta) -> Arc<LiveTable> {
+    live_table(writer.fs, writer.dir, writer.database, meta, writer.options, cache)
+}
+
+struct Rebuild<'a> {
+    writer: TableWriter<'a>,
+    cache: &'a Arc<BlockCache>,
+    catalog: Catalog,
+    memtable: Arc<MemoryLayer>,
+    /// Oldest first.
+    layers: Vec<Layer>,
+    to_tables: bool,
+    /// Nothing lies below the first layer.
+    bottom: bool,
+    last_seqno: Seqno,
+    next_file_id: FileId,
+    tables_written: u64,
+    installed_tables: u64,
+}
+
+impl Rebuild<'_> {
+    /// Ends the memtable and makes it a layer.
+    fn seal(&mut self) -> Result<()> {
+        if self.memtable.is_empty() {
+            return Ok(());
+        }
+        let memtable = std::mem::replace(&mut self.memtable, Arc::new(MemoryLayer::default()));
+        if !self.to_tables {
+            self.layers.push(Layer::Memory(memtable));
+            return Ok(());
+        }
+        let file_id = self.take_file_id();
+        let bottom = self.bottom && self.layers.is_empty();
+        let at = self.last_seqno;
+        let meta =
+            self.writer.write_memtable(&memtable, at, Some(&self.catalog), bottom, file_id)?;
+        if let Some(meta) = meta {
+            self.tables_written += 1;
+            self.push_run(meta, at, u8::from(bottom));
+        }
+        Ok(())
+    }
+
+    fn push_run(&mut self, meta: TableMeta, seqno: Seqno, level: u8) {
+        let tables = vec![open_table(self.writer, self.cache, meta)];
+        self.layers.push(Layer::Run(Run::new(tables, seqno, seqno, level)));
+    }
+
+    fn take_file_id(&mut self) -> FileId {
+        let id = self.next_file_id;
+        self.next_file_id = FileId(id.get() + 1);
+        id
+    }
+}
+
+impl TransactionSink for Rebuild<'_> {
+    fn transaction(
+        &mut self,
+        transaction: &Transaction<'_>,
+        header: &GroupHeader,
+        place: &GroupPlace<'_>,
+    ) -> Result<()> {
+        let seqno = transaction.seqno;
+        if self.to_tables && self.memtable.bytes() > self.writer.options.active_limit() {
+            self.seal()?;
+        }
+        self.last_seqno = seqno;
+        let memtable = self.memtable.clone();
+        let mut installed = Vec::new();
+        let outcome =
+            apply_operations(&memtable, seqno, transaction.operations, &mut |operation| {
+                match operation {
+                    Operation::CreateKeyspace { id, name } => {
+                        self.catalog.add(*id, name, seqno);
+                        Ok(())
+                    }
+                    Operation::DropKeyspace { id } => {
+                        self.catalog.drop_keyspace(*id, seqno);
+                        Ok(())
+                    }
+                    Operation::InstallTable { meta } => {
+                        installed.push(decode_installed(meta, header, place)?);
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                }
+            });
+        outcome.map_err(|error| match error {
+            ApplyError::Fault(fault) => place.damage(header.lsn, format!("bad operation: {fault}")),
+            ApplyError::Failed(error) => error,
+        })?;
+        if !installed.is_empty() {
+            // A spilled transaction consists of nothing but its tables: what came before lies below.
+            self.last_seqno = Seqno(seqno.get() - 1);
+            self.seal()?;
+            self.last_seqno = seqno;
+        }
+        for meta in installed {
+            self.installed_tables += 1;
+            self.check_installed(&meta)?;
+            self.push_run(meta, seqno, 0);
+        }
+        Ok(())
+    }
+}
+
+/// Why operations could not be applied.
+pub enum ApplyError {
+    /// They cannot be read.
+    Fault(OperationFault),
+    /// Something else.
+    Failed(Error),
+}
+
+/// Applies a transaction's operations to a memtable; those that are not about entries go to `other`.
+/// The commit path and the replay share it.
+pub fn apply_operations(
+    memtable: &Memtable,
+    seqno: Seqno,
+    operations: &[u8],
+    other: &mut dyn FnMut(&Operation<'_>) -> Result<()>,
+) -> Result<(), ApplyError> {
+    let mut writer = memtable.writer();
+    for operation in Operations::new(operations) {
+        let operation = operation.map_err(ApplyError::Fault)?;
+        let applied = match &operation {
+            Operation::Put { keyspace, key, value } => {
+                writer.insert(*keyspace, key, seqno, Some(value)).map(|_| ())
+            }
+            Operation::Remove { keyspace, key } => {
+                writer.insert(*keyspace, key, seqno, None).map(|_| ())
+            }
+            Operation::RemoveRange { keyspace, start, end } => {
+                let tombstone =
+                    RangeTombstone { start: start.to_vec(), end: end.map(<[u8]>::to_vec) };
+                writer.delete_range(*keyspace, tombstone, seqno)
+            }
+            other_kind => other(other_kind),
+        };
+        applied.map_err(ApplyError::Failed)?;
+    }
+    Ok(())
+}
+
+impl Rebuild<'_> {
+    /// The footer of an installed table is the one that the log names.
+    fn check_installed(&self, meta: &TableMeta) -> Result<(), Error> {
+        open_table(self.writer, self.cache, meta.clone()).sections().map(|_| ())
+    }
+}

@@ -1,0 +1,107 @@
+//! The block cache of [`ReadMode::Pread`](super::ReadMode): blocks that were read and verified, shared
+//! by all tables, bounded by bytes.
+//!
+//! Sixteen shards, each with its own lock and its own clock hand: a hit sets a mark, the hand clears
+//! marks and evicts what it finds unmarked. A block larger than a shard's share is not kept.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+const SHARDS: usize = 16;
+
+/// Which block: a table's number within the process, and the block's ordinal.
+pub type CacheKey = (u64, u32);
+
+/// A bounded cache of verified blocks.
+#[derive(Debug)]
+pub struct BlockCache {
+    shards: Vec<Mutex<Shard>>,
+    shard_capacity_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    places: HashMap<CacheKey, usize>,
+    slots: Vec<Slot>,
+    hand: usize,
+    used_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    key: CacheKey,
+    block: Arc<Vec<u8>>,
+    is_marked: bool,
+}
+
+impl BlockCache {
+    /// A cache that keeps at most `capacity_bytes` of blocks; 0 keeps none.
+    pub fn new(capacity_bytes: usize) -> BlockCache {
+        BlockCache {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shard_capacity_bytes: capacity_bytes / SHARDS,
+        }
+    }
+
+    /// The block, if it is kept.
+    pub fn get(&self, key: CacheKey) -> Option<Arc<Vec<u8>>> {
+        let mut shard = self.shard(key).lock();
+        let place = *shard.places.get(&key)?;
+        let slot = shard.slots.get_mut(place)?;
+        slot.is_marked = true;
+        Some(Arc::clone(&slot.block))
+    }
+
+    /// Keeps a block, evicting others to make room.
+    pub fn insert(&self, key: CacheKey, block: &Arc<Vec<u8>>) {
+        if block.len() > self.shard_capacity_bytes {
+            return;
+        }
+        let mut shard = self.shard(key).lock();
+        if shard.places.contains_key(&key) {
+            return;
+        }
+        while shard.used_bytes + block.len() > self.shard_capacity_bytes {
+            shard.evict_one();
+        }
+        let place = shard.slots.len();
+        shard.used_bytes += block.len();
+        shard.slots.push(Slot { key, block: Arc::clone(block), is_marked: false });
+        shard.places.insert(key, place);
+    }
+
+    /// Bytes of all blocks kept.
+    pub fn used_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().used_bytes).sum()
+    }
+
+    fn shard(&self, key: CacheKey) -> &Mutex<Shard> {
+        let mixed = (key.0 << 32 ^ u64::from(key.1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &self.shards[(mixed >> 32) as usize % SHARDS]
+    }
+}
+
+impl Shard {
+    /// Evicts the first unmarked block from the hand on. Only when there is a block.
+    fn evict_one(&mut self) {
+        loop {
+            if self.hand >= self.slots.len() {
+                self.hand = 0;
+            }
+            let slot = &mut self.slots[self.hand];
+            if slot.is_marked {
+                slot.is_marked = false;
+                self.hand += 1;
+                continue;
+            }
+            let evicted = self.slots.swap_remove(self.hand);
+            self.places.remove(&evicted.key);
+            self.used_bytes -= evicted.block.len();
+            if let Some(moved) = self.slots.get(self.hand) {
+                self.places.insert(moved.key, self.hand);
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Tables: immutable sorted files, what a checkpoint and a merge write and what reads mostly meet.
+//!
+//! A table has a section for each keyspace that it knows something of; a section has entries in
+//! ascending key order, at most one for each key (a value or a tombstone), and range tombstones, which
+//! hide only what lies in lower layers. `docs/format-table.md` is the grammar of the file.
+//!
+//! ```text
+//! file header │ data, value, data, data, value … │ ranges │ index │ filter │ footer
+//! ```
+//!
+//! - [`TableBuilder`] writes one, front to back ([`output`], [`block`], [`filter`]).
+//! - [`Table`] reads one. Making it costs nothing; the first use opens the file and loads the index
+//!   ([`index`], [`fence`]); the first use of each block verifies it ([`reader`]).
+//! - [`TableCursor`] moves over one section. [`Table::check`] proves a whole file ([`check`]);
+//!   [`salvage`] gets the entries out of a file that lost its index.
+//!
+//! Invariants:
+//! 1. No byte decides a result before the checksum of its block was held against it.
+//! 2. The manifest ([`TableMeta`]) vouches for the footer's checksum, the footer for those of index and
+//!    filter; all seeds contain database, file and offset.
+//! 3. A point read under [`ReadMode::Mmap`] on a warm table takes no lock, allocates nothing and writes
+//!    no shared memory.
+
+mod block;
+mod builder;
+mod cache;
+mod check;
+mod cursor;
+mod fence;
+mod filter;
+mod format;
+mod index;
+mod meta;
+mod output;
+mod ranges;
+mod reader;
+mod salvage;
+#[cfg(test)]
+mod tests;
+
+pub use builder::TableBuilder;
+pub use cache::BlockCache;
+pub use check::TableCheck;
+pub use cursor::TableCursor;
+pub use meta::TableMeta;
+pub use reader::Table;
+pub use salvage::{Salvage, SalvagedEntry, salvage};
+
+use crate::slice::Slice;
+use crate::types::KeyspaceId;
+
+/// How tables are read, and with it how far the promise "every byte that is interpreted is checked"
+/// reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ReadMode {
+    /// Through memory mappings: reads borrow from the page cache and copy nothing. A block is verified
+    /// when it is first touched after the table was opened (by a positional read, so that a media error
+    /// then comes back as an error), and not again after the kernel evicts and rereads it. A media error
+    /// on such a reread, or a file cut short by someone else, may raise SIGBUS.
+    #[default]
+    Mmap,
+    /// Through positional reads into a bounded cache: every block is verified each time it comes from
+    /// the disk, and no failure of the disk is more than an error. Slower.
+    Pread,
+}
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableOptions {
+    /// How long a data block should be, header included. A single entry may make it longer.
+    pub block_bytes: usize,
+    /// Whether the table gets a filter: 1.25 bytes a key, for tables that most reads should skip.
+    pub filter: bool,
+}
+
+impl Default for TableOptions {
+    fn default() -> TableOptions {
+        TableOptions { block_bytes: DEFAULT_BLOCK_BYTES, filter: true }
+    }
+}
+
+/// Length of data blocks unless told otherwise.
+pub const DEFAULT_BLOCK_BYTES: usize = 16 << 10;
+
+/// What a point read found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// The key's value.
+    Value(Slice<'a>),
+    /// The key is deleted here; lower layers do not matter.
+    Tombstone,
+}
+
+/// One section of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SectionInfo {
+    /// The keyspace.
+    pub keyspace: KeyspaceId,
+    /// Point entries, tombstones included.
+    pub entries: u64,
+    /// Point entries that are tombstones.
+    pub tombstones: u64,
+    /// Range tombstones.
+    pub range_tombstones: u64,
+    /// Length of the section's blocks in the file.
+    pub bytes: u64,
+}
+
+/// The hash of a key that filters and fingerprints use; computed once for all tables of a lookup.
+/// Frozen: it is on disk.
+#[inline]
+pub fn key_hash(keyspace: KeyspaceId, key: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(key, u64::from(keyspace.get()))
+}

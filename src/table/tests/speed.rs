@@ -1,0 +1,1 @@
+//! Figures, not checks: `cargo test --release table_speed -- --ignored --nocapture`.

@@ -1,0 +1,228 @@
+//! Optimistic transactions: many at a time, each on a snapshot, validated when it commits.
+//!
+//! It remembers what it read: keys, misses included, and the bounds of what it scanned. At commit, under
+//! the gate, it looks whether anything of that was changed by a commit after its snapshot: the memtables
+//! know the seqno of each key's newest version. If a checkpoint has already turned such commits into a
+//! table, there is no telling, and it is a conflict. If nothing was changed, its reads are as if made at
+//! the commit, so that all optimistic and plain transactions are serializable in commit order.
+
+use super::pops::{Edges, ExtractIf};
+use super::reads::{Source, bounds_of, read_methods};
+use super::ticket::Ticket;
+use super::write::write_methods;
+use super::write_set::{Savepoint, WriteSet};
+use crate::cursor::RangeTombstone;
+use crate::db::Database;
+use crate::engine::Applied;
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::memtable::Memtable;
+use crate::options::Durability;
+use crate::slice::Slice;
+use crate::types::{KeyspaceId, Lsn, Seqno};
+use crate::view::{Layer, Range, View, prefix_bounds};
+use crate::wal::log::Reach;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+/// A transaction that runs beside others and may end in [`Error::Conflict`]. Most use it through
+/// [`Database::transact`], which runs it again then.
+#[derive(Debug)]
+#[must_use = "dropping a transaction rolls it back"]
+pub struct OptimisticTx {
+    db: Database,
+    view: Arc<View>,
+    at: Seqno,
+    set: WriteSet,
+    edges: Edges,
+    reads: Mutex<ReadSet>,
+    durability: Durability,
+}
+
+/// Keys read per keyspace before they are coarsened to one range.
+const POINTS_MAX: usize = 100_000;
+
+type OwnedBounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+#[derive(Debug, Default)]
+struct ReadSet {
+    points: BTreeMap<KeyspaceId, BTreeSet<Vec<u8>>>,
+    ranges: BTreeMap<KeyspaceId, Vec<OwnedBounds>>,
+}
+
+impl OptimisticTx {
+    pub(crate) fn begin(db: &Database) -> Result<OptimisticTx> {
+        db.engine.check_writable()?;
+        let (view, at) = db.engine.read_point();
+        Ok(OptimisticTx::at(db, view, at))
+    }
+
+    /// Begins at everything written, durable or not. It waits for the durability of what it read when it
+    /// commits.
+    pub(crate) fn begin_at_written(db: &Database) -> Result<OptimisticTx> {
+        db.engine.check_writable()?;
+        let writer = db.engine.writer.lock();
+        let (view, at) = (db.engine.view.load_full(), writer.last_seqno);
+        drop(writer);
+        Ok(OptimisticTx::at(db, view, at))
+    }
+
+    fn at(db: &Database, view: Arc<View>, at: Seqno) -> OptimisticTx {
+        OptimisticTx {
+            view,
+            at,
+            set: WriteSet::new(db.engine.clone()),
+            edges: Edges::default(),
+            reads: Mutex::default(),
+            durability: db.engine.options.durability,
+            db: db.clone(),
+        }
+    }
+
+    /// What [`commit`](OptimisticTx::commit) waits for; the database's default unless set.
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.durability = durability;
+    }
+
+    fn source(&self, keyspace: &Keyspace) -> Result<Source<'_>> {
+        keyspace.check(&self.db.engine, self.at)?;
+        Ok(Source { own: self.set.layers(), view: &self.view, at: self.at })
+    }
+
+    fn note_point(&self, keyspace: &Keyspace, key: &[u8]) {
+        let mut reads = self.reads.lock();
+        let points = reads.points.entry(keyspace.id()).or_default();
+        if points.contains(key) {
+            return;
+        }
+        points.insert(key.to_vec());
+        if points.len() > POINTS_MAX {
+            let first = points.first().cloned().unwrap_or_default();
+            let last = points.last().cloned().unwrap_or_default();
+            points.clear();
+            let range = (Bound::Included(first), Bound::Included(last));
+            reads.ranges.entry(keyspace.id()).or_default().push(range);
+        }
+    }
+
+    fn note_range(&self, keyspace: &Keyspace, lower: Bound<&[u8]>, upper: Bound<&[u8]>) {
+        let range = (lower.map(<[u8]>::to_vec), upper.map(<[u8]>::to_vec));
+        let mut reads = self.reads.lock();
+        let ranges = reads.ranges.entry(keyspace.id()).or_default();
+        if ranges.last() != Some(&range) {
+            ranges.push(range);
+        }
+        if ranges.len() > POINTS_MAX {
+            ranges.clear();
+            ranges.push((Bound::Unbounded, Bound::Unbounded));
+        }
+    }
+
+    read_methods!();
+    write_methods!();
+
+    /// Validates and commits with the transaction's durability.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if something that it read was changed meanwhile; nothing was changed then.
+    /// Otherwise as [`WriteTx::commit`](crate::WriteTx::commit).
+    pub fn commit(self) -> Result<Lsn> {
+        let durability = self.durability;
+        self.commit_with(durability)
+    }
+
+    /// Validates and commits with another durability.
+    ///
+    /// # Errors
+    /// As [`commit`](OptimisticTx::commit).
+    pub fn commit_with(mut self, durability: Durability) -> Result<Lsn> {
+        let engine = self.db.engine.clone();
+        let read_to = engine.log.end();
+        let Some(applied) = self.place()? else {
+            if durability == Durability::Sync {
+                engine.log.flush(read_to, Reach::Durable)?;
+            }
+            return Ok(read_to);
+        };
+        engine.settle(applied, durability)?;
+        Ok(applied.lsn)
+    }
+
+    /// Validates, commits and returns at once; the ticket tells when the commit is durable.
+    ///
+    /// # Errors
+    /// As [`commit`](OptimisticTx::commit).
+    pub fn commit_ticket(mut self) -> Result<Ticket> {
+        let engine = self.db.engine.clone();
+        let lsn = engine.log.end();
+        let applied = self.place()?.unwrap_or(Applied { seqno: self.at, lsn });
+        Ok(Ticket::new(engine, applied))
+    }
+
+    /// Rolls back, as dropping it does.
+    pub fn rollback(self) {}
+
+    fn place(&mut self) -> Result<Option<Applied>> {
+        let engine = self.db.engine.clone();
+        engine.check_writable()?;
+        if self.set.is_empty() {
+            // What it read was one point in commit order: that is where it stands.
+            return Ok(None);
+        }
+        let mut writer = engine.writer.lock();
+        if writer.last_seqno > self.at && self.conflicts(&engine.view.load())? {
+            engine.counters.conflicts.add(1);
+            return Err(Error::Conflict);
+        }
+        self.set.commit(&mut writer).map(Some)
+    }
+
+    /// Whether a commit after the snapshot changed something that was read.
+    fn conflicts(&self, now: &View) -> Result<bool> {
+        let reads = self.reads.lock();
+        let keyspaces = reads.points.keys().chain(reads.ranges.keys());
+        for id in keyspaces {
+            if !self.db.engine.catalog.read().is_live(*id, Seqno::MAX) {
+                return Ok(true);
+            }
+        }
+        for layer in &now.layers {
+            match layer {
+                Layer::Memory(memtable) => {
+                    if self.changed_in(&reads, memtable) {
+                        return Ok(true);
+                    }
+                }
+                // Commits after the snapshot are in a table by now; which keys they changed, it does
+                // not tell.
+                Layer::Run(run) if run.max_seqno > self.at => {
+                    return Ok(!reads.points.is_empty() || !reads.ranges.is_empty());
+                }
+                // Layers descend in seqno.
+                Layer::Run(_) => break,
+            }
+        }
+        Ok(false)
+    }
+
+    fn changed_in(&self, reads: &ReadSet, memtable: &Memtable) -> bool {
+        let at = self.at;
+        let points = reads.points.iter().any(|(keyspace, keys)| {
+            keys.iter().any(|key| {
+                memtable.newest(*keyspace, key).is_some_and(|newest| newest > at)
+                    || memtable.covered_after(*keyspace, key, at)
+            })
+        });
+        points
+            || reads.ranges.iter().any(|(keyspace, ranges)| {
+                ranges.iter().any(|(lower, upper)| {
+                    let lower = lower.as_ref().map(Vec::as_slice);
+                    let upper = upper.as_ref().map(Vec::as_slice);
+                    memtable.changed_in(*keyspace, lower, upper, at)
+                })
+            })
+    }
+}

@@ -1,0 +1,68 @@
+//! Snapshots: one point in commit order, for as long as it is held.
+
+use super::reads::{Source, bounds_of, read_methods};
+use crate::db::Database;
+use crate::error::Result;
+use crate::keyspace::Keyspace;
+use crate::slice::Slice;
+use crate::types::Seqno;
+use crate::view::{Range, View, prefix_bounds};
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+/// The database at one point in commit order, across all keyspaces. Owned, `Send`, `Sync`, cheap to
+/// clone.
+///
+/// Reads take no lock and never wait for writers. While it is held, the memtables that it sees stay in
+/// memory and the files that it sees stay on the disk.
+///
+/// ```
+/// # fn main() -> highwater::Result<()> {
+/// use highwater::Database;
+/// let db = Database::in_memory()?;
+/// let users = db.keyspace("users")?;
+/// users.insert("ada", "1815")?;
+/// let snapshot = db.snapshot();
+/// users.insert("ada", "changed")?;
+/// assert_eq!(snapshot.get(&users, "ada")?.unwrap(), "1815");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    db: Database,
+    view: Arc<View>,
+    at: Seqno,
+}
+
+impl Snapshot {
+    pub(crate) fn new(db: Database, view: Arc<View>, at: Seqno) -> Snapshot {
+        Snapshot { db, view, at }
+    }
+
+    /// The last commit that it sees.
+    pub fn seqno(&self) -> Seqno {
+        self.at
+    }
+
+    /// Names of the keyspaces that exist at this point, sorted.
+    pub fn keyspaces(&self) -> Vec<String> {
+        let live = self.db.engine.catalog.read().live_at(self.at);
+        let mut names: Vec<String> = live.iter().map(|info| info.name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    fn source(&self, keyspace: &Keyspace) -> Result<Source<'_>> {
+        keyspace.check(&self.db.engine, self.at)?;
+        Ok(Source { own: &[], view: &self.view, at: self.at })
+    }
+
+    #[inline]
+    fn note_point(&self, _keyspace: &Keyspace, _key: &[u8]) {}
+
+    #[inline]
+    fn note_range(&self, _keyspace: &Keyspace, _lower: Bound<&[u8]>, _upper: Bound<&[u8]>) {}
+
+    read_methods!();
+}

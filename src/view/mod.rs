@@ -1,0 +1,136 @@
+//! A view: the layers that a reader looks through, newest first, and how reads merge them.
+//!
+//! Layers are memtables (multi-version: a reader sees what is at or before its seqno) and runs of tables
+//! (one version: all of it is at or before the seqno of every reader that looks into it). A view never
+//! changes; the engine publishes a new one when a memtable is frozen, a checkpoint or a merge is
+//! published, or a spilled transaction is installed.
+//!
+//! Invariant: layers ascend in age and are disjoint in seqno, so that the first layer that says anything
+//! of a key, value or tombstone, decides.
+
+mod count;
+mod iter;
+mod merge;
+mod run;
+
+pub use count::{Deltas, count};
+pub use iter::{Range, prefix_bounds};
+pub use merge::{LayerCursor, Merge};
+pub use run::{LiveTable, Run, RunCursor};
+
+use crate::cursor::RangeTombstone;
+use crate::error::Result;
+use crate::memtable::Memtable;
+use crate::slice::Slice;
+use crate::table::{Found, key_hash};
+use crate::types::{KeyspaceId, Seqno};
+use std::sync::Arc;
+
+/// A memtable as a layer.
+#[derive(Debug, Default)]
+pub struct MemoryLayer {
+    memtable: Memtable,
+    /// How it changes the number of keys.
+    deltas: Deltas,
+}
+
+impl std::ops::Deref for MemoryLayer {
+    type Target = Memtable;
+    #[inline]
+    fn deref(&self) -> &Memtable {
+        &self.memtable
+    }
+}
+
+/// One sorted layer.
+#[derive(Debug, Clone)]
+pub enum Layer {
+    /// Versions in memory.
+    Memory(Arc<MemoryLayer>),
+    /// Tables.
+    Run(Arc<Run>),
+}
+
+/// The layers of the database at one moment, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    pub layers: Vec<Layer>,
+}
+
+impl View {
+    /// Looks a key up at `at`.
+    #[inline]
+    pub fn get(&self, keyspace: KeyspaceId, key: &[u8], at: Seqno) -> Result<Option<Slice<'_>>> {
+        Ok(get_in(&self.layers, keyspace, key, at)?.flatten())
+    }
+
+    /// Cursors of all layers that a reader at `at` looks into, newest first.
+    pub fn cursors(&self, keyspace: KeyspaceId, at: Seqno) -> Result<Vec<MergeInput<'_>>> {
+        inputs_of(&self.layers, keyspace, at)
+    }
+}
+
+/// One layer's entries and range tombstones, as the merge takes them.
+pub struct MergeInput<'a> {
+    pub cursor: LayerCursor<'a>,
+    pub range_tombstones: Vec<RangeTombstone>,
+}
+
+/// Looks a key up in layers, newest first. Outer `None`: no layer says anything of it. Inner `None`: it
+/// is removed.
+#[inline]
+pub fn get_in<'a>(
+    layers: &'a [Layer],
+    keyspace: KeyspaceId,
+    key: &[u8],
+    at: Seqno,
+) -> Result<Option<Option<Slice<'a>>>> {
+    let mut hash = None;
+    for layer in layers {
+        match layer {
+            Layer::Memory(memtable) => {
+                if let Some(entry) = memtable.get(keyspace, key, at) {
+                    return Ok(Some(entry.value.map(Slice::borrowed)));
+                }
+                if memtable.has_range_tombstones(keyspace) && memtable.covers(keyspace, key, at) {
+                    return Ok(Some(None));
+                }
+            }
+            Layer::Run(run) if run.max_seqno <= at => {
+                let hash = *hash.get_or_insert_with(|| key_hash(keyspace, key));
+                match run.get(keyspace, key, hash)? {
+                    Some(Found::Value(value)) => return Ok(Some(Some(value))),
+                    Some(Found::Tombstone) => return Ok(Some(None)),
+                    None => {}
+                }
+            }
+            Layer::Run(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// The merge inputs of layers, newest first.
+pub fn inputs_of(layers: &[Layer], keyspace: KeyspaceId, at: Seqno) -> Result<Vec<MergeInput<'_>>> {
+    let mut inputs = Vec::with_capacity(layers.len());
+    for layer in layers {
+        match layer {
+            Layer::Memory(memtable) => {
+                if memtable.is_empty() && !memtable.has_range_tombstones(keyspace) {
+                    // Nothing was there when the reader's point was taken either.
+                    continue;
+                }
+                inputs.push(MergeInput {
+                    cursor: LayerCursor::Memory(memtable.cursor(keyspace, at)),
+                    range_tombstones: memtable.range_tombstones(keyspace, at),
+                });
+            }
+            Layer::Run(run) if run.max_seqno <= at => inputs.push(MergeInput {
+                cursor: LayerCursor::Run(run.cursor(keyspace)),
+                range_tombstones: run.range_tombstones(keyspace)?,
+            }),
+            Layer::Run(_) => {}
+        }
+    }
+    Ok(inputs)
+}

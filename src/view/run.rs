@@ -1,0 +1,286 @@
+//! A run: tables that do not overlap, in key order; one sorted layer of a view.
+//!
+//! Invariants: tables ascend and are disjoint in (keyspace, key); all commits in a run lie between
+//! `min_seqno` and `max_seqno`; a reader whose point lies before `max_seqno` skips the run (it holds an
+//! older view if it needs what the run replaced).
+
+use super::count::Deltas;
+use crate::cursor::{Cursor, RangeTombstone};
+use crate::error::Result;
+use crate::fs::FileSystem;
+use crate::slice::Slice;
+use crate::table::{Found, Table, TableCursor, TableMeta, key_hash};
+use crate::types::{KeyspaceId, Seqno};
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A table file in use. When nothing refers to it any more and a durable manifest no longer lists it,
+/// its file is removed.
+#[derive(Debug)]
+pub struct LiveTable {
+    table: Table,
+    fs: Arc<dyn FileSystem>,
+    path: PathBuf,
+    obsolete: AtomicBool,
+}
+
+impl LiveTable {
+    pub fn new(table: Table, fs: Arc<dyn FileSystem>, path: PathBuf) -> LiveTable {
+        LiveTable { table, fs, path, obsolete: AtomicBool::new(false) }
+    }
+
+    /// The file goes when the last reader has. A durable manifest must have stopped listing it.
+    pub fn retire(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+}
+
+impl Deref for LiveTable {
+    type Target = Table;
+    fn deref(&self) -> &Table {
+        &self.table
+    }
+}
+
+impl Drop for LiveTable {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire) {
+            // If it fails, the file stays as an orphan, and the next open removes it.
+            let _ = self.fs.remove(&self.path);
+        }
+    }
+}
+
+/// One sorted layer made of tables.
+#[derive(Debug)]
+pub struct Run {
+    pub tables: Vec<Arc<LiveTable>>,
+    pub min_seqno: Seqno,
+    pub max_seqno: Seqno,
+    /// 0: upper; 1: base.
+    pub level: u8,
+    /// How it changes the number of keys.
+    pub deltas: Deltas,
+}
+
+impl Run {
+    /// A run; all that it holds was committed between the two seqnos.
+    pub fn new(
+        tables: Vec<Arc<LiveTable>>,
+        min_seqno: Seqno,
+        max_seqno: Seqno,
+        level: u8,
+    ) -> Arc<Run> {
+        Arc::new(Run { tables, min_seqno, max_seqno, level, deltas: Deltas::default() })
+    }
+
+    /// Bytes of its files.
+    pub fn bytes(&self) -> u64 {
+        self.tables.iter().map(|table| table.meta().file_bytes).sum()
+    }
+
+    /// The table whose bounds hold the key.
+    #[inline]
+    pub fn table_for(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<&Arc<LiveTable>> {
+        let table = match self.tables.as_slice() {
+            [] => return None,
+            [only] => only,
+            tables => {
+                let at = tables.partition_point(|t| ends_before(t.meta(), keyspace, key));
+                tables.get(at)?
+            }
+        };
+        table.meta().may_contain(keyspace, key).then_some(table)
+    }
+
+    /// Looks a key up. `None`: the run says nothing of it.
+    #[inline]
+    pub fn get(&self, keyspace: KeyspaceId, key: &[u8], hash: u64) -> Result<Option<Found<'_>>> {
+        let Some(table) = self.table_for(keyspace, key) else { return Ok(None) };
+        if let Some(found) = table.get(keyspace, key, hash)? {
+            return Ok(Some(found));
+        }
+        Ok(table.covers(keyspace, key)?.then_some(Found::Tombstone))
+    }
+
+    /// The run's own entry for a key.
+    pub fn point(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Found<'_>>> {
+        match self.table_for(keyspace, key) {
+            Some(table) => table.get(keyspace, key, key_hash(keyspace, key)),
+            None => Ok(None),
+        }
+    }
+
+    /// The range tombstones of one keyspace, ascending.
+    pub fn range_tombstones(&self, keyspace: KeyspaceId) -> Result<Vec<RangeTombstone>> {
+        let mut all = Vec::new();
+        for table in self.tables.iter().filter(|t| t.meta().range_tombstones > 0) {
+            all.extend_from_slice(table.range_tombstones(keyspace)?);
+        }
+        Ok(all)
+    }
+
+    /// The tables that may say something of a keyspace.
+    pub fn tables_of(&self, keyspace: KeyspaceId) -> &[Arc<LiveTable>] {
+        let from = self.tables.partition_point(|t| t.meta().last.0 < keyspace);
+        let to = self.tables.partition_point(|t| t.meta().first.0 <= keyspace);
+        &self.tables[from..to.max(from)]
+    }
+
+    /// A cursor over one keyspace.
+    pub fn cursor(&self, keyspace: KeyspaceId) -> RunCursor<'_> {
+        RunCursor { tables: self.tables_of(keyspace), keyspace, at: 0, cursor: None }
+    }
+}
+
+/// Whether all of a table lies before the key.
+#[inline]
+fn ends_before(meta: &TableMeta, keyspace: KeyspaceId, key: &[u8]) -> bool {
+    match meta.last.0.cmp(&keyspace) {
+        std::cmp::Ordering::Less => true,
+        std::cmp::Ordering::Equal => meta.last.1.as_deref().is_some_and(|last| last < key),
+        std::cmp::Ordering::Greater => false,
+    }
+}
+
+/// A position in a run.
+pub struct RunCursor<'a> {
+    tables: &'a [Arc<LiveTable>],
+    keyspace: KeyspaceId,
+    at: usize,
+    /// Belongs to `tables[at]`.
+    cursor: Option<TableCursor<'a>>,
+}
+
+impl<'a> RunCursor<'a> {
+    fn enter(&mut self, at: usize) -> Result<&mut TableCursor<'a>> {
+        if self.at != at || self.cursor.is_none() {
+            self.cursor = None;
+            self.at = at;
+            let tables: &'a [Arc<LiveTable>] = self.tables;
+            self.cursor = Some(tables[at].cursor(self.keyspace)?);
+        }
+        match &mut self.cursor {
+            Some(cursor) => Ok(cursor),
+            None => unreachable!("the cursor was just made"),
+        }
+    }
+
+    fn forward_from(&mut self, mut at: usize) -> Result<()> {
+        while at < self.tables.len() {
+            let cursor = self.enter(at)?;
+            cursor.first()?;
+            if cursor.is_valid() {
+                return Ok(());
+            }
+            at += 1;
+        }
+        self.cursor = None;
+        Ok(())
+    }
+
+    fn backward_from(&mut self, end: usize) -> Result<()> {
+        for at in (0..end).rev() {
+            let cursor = self.enter(at)?;
+            cursor.last()?;
+            if cursor.is_valid() {
+                return Ok(());
+            }
+        }
+        self.cursor = None;
+        Ok(())
+    }
+
+    fn valid(&self) -> &TableCursor<'a> {
+        match &self.cursor {
+            Some(cursor) => cursor,
+            None => unreachable!("only valid cursors are read"),
+        }
+    }
+}
+
+impl<'a> Cursor<'a> for RunCursor<'a> {
+    fn first(&mut self) -> Result<()> {
+        self.forward_from(0)
+    }
+
+    fn last(&mut self) -> Result<()> {
+        self.backward_from(self.tables.len())
+    }
+
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        let keyspace = self.keyspace;
+        let at = self.tables.partition_point(|t| ends_before(t.meta(), keyspace, key));
+        if at == self.tables.len() {
+            self.cursor = None;
+            return Ok(());
+        }
+        let cursor = self.enter(at)?;
+        cursor.seek(key)?;
+        if cursor.is_valid() { Ok(()) } else { self.forward_from(at + 1) }
+    }
+
+    fn seek_before(&mut self, key: &[u8]) -> Result<()> {
+        let keyspace = self.keyspace;
+        let end = self.tables.partition_point(|t| {
+            let (first_keyspace, first_key) = &t.meta().first;
+            (*first_keyspace, first_key.as_slice()) < (keyspace, key)
+        });
+        if end == 0 {
+            self.cursor = None;
+            return Ok(());
+        }
+        let cursor = self.enter(end - 1)?;
+        cursor.seek_before(key)?;
+        if cursor.is_valid() { Ok(()) } else { self.backward_from(end - 1) }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<()> {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.next()?;
+            if cursor.is_valid() {
+                return Ok(());
+            }
+        }
+        self.forward_from(self.at + 1)
+    }
+
+    #[inline]
+    fn prev(&mut self) -> Result<()> {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.prev()?;
+            if cursor.is_valid() {
+                return Ok(());
+            }
+        }
+        self.backward_from(self.at)
+    }
+
+    #[inline]
+    fn is_valid(&self) -> bool {
+        self.cursor.as_ref().is_some_and(Cursor::is_valid)
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.valid().key()
+    }
+
+    #[inline]
+    fn key_slice(&self) -> Slice<'a> {
+        self.valid().key_slice()
+    }
+
+    #[inline]
+    fn is_tombstone(&self) -> bool {
+        self.valid().is_tombstone()
+    }
+
+    #[inline]
+    fn value(&self) -> Result<Option<Slice<'a>>> {
+        self.valid().value()
+    }
+}

@@ -1,0 +1,590 @@
+//! The log buffer: where commits are placed, and how what has gathered is written and synced once.
+//!
+//! A commit appends its record under the writer's gate: the record's place in the endless log is decided
+//! there and then ([`Log::append`]). The bytes are written later, by whoever needs them on disk first,
+//! the *leader* ([`Log::flush`]); everybody else whose record was taken along waits. At most one leader
+//! is at work.
+//!
+//! Invariants:
+//! 1. Groups are written in LSN order and linked: each names the group before it and its CRC.
+//! 2. A group that is placed after a sync took its groups starts on a fresh 4 KiB block, and that sync
+//!    pads its own last block with zeros: the block of an acknowledged commit is never written again.
+//! 3. A group lies in one segment whose successor is ready.
+//! 4. The durable LSN only grows, and only after every segment that a flush wrote was synced.
+//! 5. After a failed write or sync the log is poisoned: nothing is acknowledged any more.
+
+use super::group::{BLOCK_BYTES, GROUP_HEADER_BYTES, GroupHeader, body_crc};
+use super::record;
+use super::space::{LogSpace, Segment, WRITER_GROUP_BYTES};
+use crate::error::{Error, Result};
+use crate::fs::{self, Barrier};
+use crate::stats::Counters;
+use crate::types::{Epoch, Generation, Lsn, Seqno};
+use parking_lot::{Condvar, Mutex};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+
+/// How far a flush goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Handed to the operating system.
+    Written,
+    /// Synced.
+    Durable,
+}
+
+/// The log of one open database.
+#[derive(Debug)]
+pub struct Log {
+    buffer: Mutex<Buffer>,
+    flush: Mutex<FlushState>,
+    flushed: Condvar,
+    poisoned: AtomicBool,
+    durable: AtomicU64,
+    durable_seqno: AtomicU64,
+    /// Commits up to here are visible to readers.
+    visible: AtomicU64,
+    counters: Arc<Counters>,
+}
+
+/// What was appended and not yet taken by a leader.
+#[derive(Debug, Default)]
+struct Buffer {
+    segment: Option<Arc<Segment>>,
+    /// Where the next group starts, if it needs no fresh block.
+    position: Lsn,
+    /// The next group starts on a fresh block.
+    align: bool,
+    groups: Vec<PendingGroup>,
+    /// The last of `groups` takes more records.
+    open: bool,
+    pending_bytes: usize,
+    /// Just past the last group that was placed.
+    last_group_end: Lsn,
+    /// End of the last group that was written without a sync and whose block is not padded yet.
+    unpadded: Option<(Arc<Segment>, Lsn)>,
+    /// Segments that were written and not synced.
+    unsynced: Vec<Arc<Segment>>,
+    last_seqno: Seqno,
+    recycled: Vec<Vec<u8>>,
+    epoch: Epoch,
+    salt: u64,
+    generation: Generation,
+}
+
+#[derive(Debug)]
+struct PendingGroup {
+    lsn: Lsn,
+    segment: Arc<Segment>,
+    /// Room for the header, then the body.
+    bytes: Vec<u8>,
+    records: u32,
+    /// Holds nothing but a witness record.
+    witness: bool,
+}
+
+#[derive(Debug, Default)]
+struct FlushState {
+    leader: bool,
+    written: Lsn,
+    durable: Lsn,
+    /// The group before the next one, and its body's CRC.
+    previous: Option<(Lsn, u32)>,
+    /// What group headers vouch for: the end of the last durable group, rounded up to its block.
+    vouched: Lsn,
+    /// Where the last witness group ended: if that is `vouched`, there is nothing to witness.
+    witnessed: Lsn,
+    poison: Option<Arc<io::Error>>,
+    waiters: usize,
+    last_batch_waiters: usize,
+    wakers: Vec<(Lsn, Waker)>,
+}
+
+impl Log {
+    /// A log that takes nothing before [`Log::start`].
+    pub fn new(counters: Arc<Counters>, seqno: Seqno) -> Log {
+        Log {
+            buffer: Mutex::new(Buffer { last_seqno: seqno, ..Buffer::default() }),
+            flush: Mutex::new(FlushState::default()),
+            flushed: Condvar::new(),
+            poisoned: AtomicBool::new(false),
+            durable: AtomicU64::new(0),
+            durable_seqno: AtomicU64::new(seqno.get()),
+            visible: AtomicU64::new(seqno.get()),
+            counters,
+        }
+    }
+
+    /// Starts an epoch at the first group of `segment`. The manifest that names the epoch is durable.
+    pub fn start(&self, segment: Arc<Segment>, epoch: Epoch, salt: u64, generation: Generation) {
+        let mut buffer = self.buffer.lock();
+        let first = segment.first_group();
+        buffer.segment = Some(segment);
+        buffer.position = first;
+        buffer.align = false;
+        buffer.epoch = epoch;
+        buffer.salt = salt;
+        buffer.generation = generation;
+        let mut flush = self.flush.lock();
+        flush.written = first;
+        flush.durable = first;
+        flush.vouched = first;
+        flush.witnessed = first;
+        flush.previous = None;
+        self.durable.store(first.get(), Ordering::Release);
+    }
+
+    /// Places one transaction's operations in the log and returns the LSN just past it. The room was
+    /// reserved. Called under the writer's gate only.
+    pub fn append(
+        &self,
+        space: &LogSpace,
+        seqno: Seqno,
+        time_micros: u64,
+        operations: &[u8],
+    ) -> Result<Lsn> {
+        let mut buffer = self.buffer.lock();
+        let whole = record::commit_record_bytes(operations.len());
+        if whole <= WRITER_GROUP_BYTES - GROUP_HEADER_BYTES {
+            let group = buffer.room_for(space, whole)?;
+            record::put_commit(&mut group.bytes, seqno, time_micros, operations);
+        } else {
+            let piece_bytes =
+                WRITER_GROUP_BYTES - GROUP_HEADER_BYTES - record::FINAL_FRAGMENT_OVERHEAD_BYTES;
+            let count = operations.len().div_ceil(piece_bytes);
+            for (index, piece) in operations.chunks(piece_bytes).enumerate() {
+                let needed = piece.len() + record::FINAL_FRAGMENT_OVERHEAD_BYTES;
+                let group = buffer.room_for(space, needed)?;
+                let number = index as u32;
+                if index + 1 < count {
+                    record::put_fragment(&mut group.bytes, seqno, number, piece);
+                } else {
+                    let total = operations.len() as u64;
+                    let out = &mut group.bytes;
+                    record::put_final_fragment(out, seqno, time_micros, number, total, piece);
+                }
+            }
+        }
+        buffer.last_seqno = seqno;
+        buffer.pending_bytes += whole;
+        Ok(buffer.end())
+    }
+
+    /// Bytes appended and not yet written.
+    pub fn pending_bytes(&self) -> usize {
+        self.buffer.lock().pending_bytes
+    }
+
+    /// Ends the open group, so that the next commit starts a new one on a fresh block, and returns the LSN
+    /// from which a replay finds that one. Called under the writer's gate.
+    pub fn boundary(&self) -> Lsn {
+        let mut buffer = self.buffer.lock();
+        buffer.close();
+        buffer.align = true;
+        buffer.next_start()
+    }
+
+    /// The LSN just past the last record: what [`LogSpace::reserve`] counts from.
+    pub fn end(&self) -> Lsn {
+        self.buffer.lock().end()
+    }
+
+    /// Everything below it is durable.
+    pub fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The last commit that is durable.
+    pub fn durable_seqno(&self) -> Seqno {
+        Seqno(self.durable_seqno.load(Ordering::Acquire))
+    }
+
+    /// The last commit that readers see.
+    #[inline]
+    pub fn visible(&self) -> Seqno {
+        Seqno(self.visible.load(Ordering::Acquire))
+    }
+
+    /// Lets readers see all commits up to `seqno`, unless the log is poisoned.
+    pub fn show(&self, seqno: Seqno) {
+        if !self.poisoned.load(Ordering::Acquire) {
+            self.visible.fetch_max(seqno.get(), Ordering::AcqRel);
+        }
+    }
+
+    /// The generation that group headers name; it is durable.
+    pub fn set_generation(&self, generation: Generation) {
+        self.buffer.lock().generation = generation;
+    }
+
+    /// Whether the log failed.
+    #[inline]
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// An error if the log failed.
+    pub fn check(&self) -> Result<()> {
+        if self.is_poisoned() {
+            let cause = self.flush.lock().poison.clone();
+            let cause = cause.unwrap_or_else(|| Arc::new(io::Error::other("the log failed")));
+            return Err(Error::Poisoned { cause });
+        }
+        Ok(())
+    }
+
+    /// Fails the log for good.
+    pub fn poison(&self, cause: io::Error) {
+        let mut state = self.flush.lock();
+        self.poisoned.store(true, Ordering::Release);
+        state.poison.get_or_insert_with(|| Arc::new(cause));
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.flushed.notify_all();
+        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// Registers a waker for the moment when `lsn` is durable or the log failed. Returns true if that
+    /// moment has passed.
+    pub fn wake_when_durable(&self, lsn: Lsn, waker: &Waker) -> bool {
+        let mut state = self.flush.lock();
+        if state.poison.is_some() || state.durable >= lsn {
+            return true;
+        }
+        match state.wakers.iter_mut().find(|(at, known)| *at == lsn && known.will_wake(waker)) {
+            Some(_) => {}
+            None => state.wakers.push((lsn, waker.clone())),
+        }
+        false
+    }
+
+    /// Whether somebody waits for durability without leading a flush.
+    pub fn has_waiting_tickets(&self) -> bool {
+        !self.flush.lock().wakers.is_empty()
+    }
+
+    /// Whether the last durable groups still lack a witness.
+    pub fn lacks_witness(&self) -> bool {
+        let state = self.flush.lock();
+        state.poison.is_none() && state.witnessed != state.vouched
+    }
+
+    /// Writes an empty group that vouches for everything durable, and syncs it. If commits are waiting
+    /// to be written, they are written instead; they vouch as well.
+    pub fn write_witness(&self, space: &LogSpace) -> Result<()> {
+        self.check()?;
+        let target = {
+            let mut buffer = self.buffer.lock();
+            if buffer.groups.is_empty() {
+                let group = buffer.room_for(space, record::WITNESS_RECORD_BYTES)?;
+                record::put_witness(&mut group.bytes);
+                group.witness = true;
+            }
+            buffer.end()
+        };
+        self.flush(target, Reach::Durable)
+    }
+
+    /// Waits until everything below `target` is written or durable; leads the flush if nobody does.
+    pub fn flush(&self, target: Lsn, reach: Reach) -> Result<()> {
+        let mut state = self.flush.lock();
+        loop {
+            if let Some(cause) = &state.poison {
+                return Err(Error::Poisoned { cause: cause.clone() });
+            }
+            let reached = match reach {
+                Reach::Written => state.written,
+                Reach::Durable => state.durable,
+            };
+            if reached >= target {
+                return Ok(());
+            }
+            if !state.leader {
+                break;
+            }
+            state.waiters += 1;
+            self.flushed.wait(&mut state);
+            state.waiters -= 1;
+        }
+        state.leader = true;
+        let previous = state.previous;
+        let vouched = state.vouched;
+        let expected = state.last_batch_waiters;
+        drop(state);
+        if reach == Reach::Durable && expected > 0 {
+            self.gather(expected);
+        }
+
+        let outcome = self.lead(reach, previous, vouched);
+
+        let mut state = self.flush.lock();
+        state.leader = false;
+        state.last_batch_waiters = state.waiters;
+        let outcome = match outcome {
+            Ok(done) => {
+                state.previous = done.previous;
+                state.written = state.written.max(done.end);
+                if reach == Reach::Durable {
+                    state.durable = state.durable.max(done.end);
+                    state.vouched = done.vouched;
+                    if done.only_witness {
+                        state.witnessed = done.vouched;
+                    }
+                    self.durable.store(state.durable.get(), Ordering::Release);
+                    self.durable_seqno.fetch_max(done.last_seqno.get(), Ordering::AcqRel);
+                    self.show(done.last_seqno);
+                }
+                Ok(())
+            }
+            Err(cause) => {
+                self.poisoned.store(true, Ordering::Release);
+                let cause = state.poison.get_or_insert_with(|| Arc::new(cause)).clone();
+                Err(Error::Poisoned { cause })
+            }
+        };
+        let reached = if outcome.is_ok() { state.durable } else { Lsn::MAX };
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.wakers).into_iter().partition(|(lsn, _)| *lsn <= reached);
+        state.wakers = later;
+        drop(state);
+        self.flushed.notify_all();
+        due.into_iter().for_each(|(_, waker)| waker.wake());
+        outcome
+    }
+
+    /// Gives the committers of the last batch a moment to join this one: they were woken when the last
+    /// sync ended and are about to append.
+    fn gather(&self, expected: usize) {
+        let records_now =
+            || self.buffer.lock().groups.iter().map(|g| g.records as usize).sum::<usize>();
+        let mut seen = records_now();
+        for _ in 0..GATHER_ROUNDS {
+            if seen > expected {
+                break;
+            }
+            std::thread::yield_now();
+            let now = records_now();
+            if now == seen {
+                break;
+            }
+            seen = now;
+        }
+    }
+
+    /// Writes everything that has gathered, and syncs it if asked.
+    fn lead(&self, reach: Reach, previous: Option<(Lsn, u32)>, vouched: Lsn) -> io::Result<Done> {
+        let mut taken = self.buffer.lock().take(reach);
+        if let Some((segment, from)) = taken.pad.take() {
+            let zeros = [0_u8; BLOCK_BYTES as usize];
+            let bytes = &zeros[..(align_up(from).get() - from.get()) as usize];
+            fs::write_full(&*segment.file, bytes, from.get() - segment.base.get())?;
+        }
+        let mut previous = previous;
+        let mut recycled = Vec::with_capacity(taken.groups.len());
+        let only_witness = taken.groups.len() == 1 && taken.groups[0].witness;
+        let mut groups = taken.groups.into_iter().peekable();
+        while let Some(mut group) = groups.next() {
+            let end = group.end();
+            let body = &group.bytes[GROUP_HEADER_BYTES..];
+            let header = GroupHeader {
+                lsn: group.lsn,
+                epoch: taken.epoch,
+                salt: taken.salt,
+                durable: vouched,
+                previous: previous.map_or(group.lsn, |(lsn, _)| lsn),
+                previous_crc: previous.map_or(0, |(_, crc)| crc),
+                generation: taken.generation,
+                body_bytes: body.len() as u32,
+                body_crc: body_crc(group.lsn, taken.salt, body),
+                records: group.records,
+            };
+            group.bytes[..GROUP_HEADER_BYTES].copy_from_slice(&header.encode());
+            // Up to the next group in this segment; the last block before a sync is padded whole.
+            let written_end = match groups.peek() {
+                Some(next) if next.segment.base == group.segment.base => next.lsn,
+                None if reach == Reach::Written => end,
+                _ => align_up(end),
+            };
+            group.bytes.resize((written_end.get() - group.lsn.get()) as usize, 0);
+            let offset = group.lsn.get() - group.segment.base.get();
+            fs::write_full(&*group.segment.file, &group.bytes, offset)?;
+            self.counters.log_bytes.add(group.bytes.len() as u64);
+            self.counters.groups.add(1);
+            previous = Some((group.lsn, header.body_crc));
+            note(&mut taken.unsynced, group.segment);
+            recycled.push(group.bytes);
+        }
+        if reach == Reach::Durable {
+            for segment in taken.unsynced.drain(..) {
+                fs::sync_data(&*segment.file, Barrier::LogCommit)?;
+                self.counters.syncs.add(1);
+            }
+        }
+        let mut buffer = self.buffer.lock();
+        buffer.give_back(recycled);
+        // Nobody else leads, so that nothing was added to it meanwhile.
+        buffer.unsynced = taken.unsynced;
+        Ok(Done {
+            previous,
+            end: taken.end,
+            vouched: taken.vouched,
+            last_seqno: taken.last_seqno,
+            only_witness,
+        })
+    }
+}
+
+impl Buffer {
+    /// The LSN just past the last record, or where the next group starts if no group is open.
+    fn end(&self) -> Lsn {
+        match self.groups.last() {
+            Some(group) if self.open => group.lsn.plus(group.bytes.len() as u64),
+            _ => self.next_start(),
+        }
+    }
+
+    fn next_start(&self) -> Lsn {
+        if self.align { align_up(self.position) } else { self.position }
+    }
+
+    /// A group with room for a record of `needed` bytes: the open one, or a new one.
+    fn room_for(&mut self, space: &LogSpace, needed: usize) -> Result<&mut PendingGroup> {
+        let segment = self.segment.clone().ok_or_else(not_started)?;
+        let fits_open = self.open
+            && self.groups.last().is_some_and(|group| {
+                let bytes = group.bytes.len() + needed;
+                !group.witness
+                    && bytes <= WRITER_GROUP_BYTES
+                    && group.lsn.plus(bytes as u64) <= segment.end()
+            });
+        if !fits_open {
+            self.close();
+            let mut segment = segment;
+            let mut start = self.next_start();
+            if start.plus((GROUP_HEADER_BYTES + needed) as u64) > segment.end() {
+                segment = space.after(&segment).ok_or_else(not_started)?;
+                start = segment.first_group();
+                self.segment = Some(segment.clone());
+            }
+            let mut bytes = self.recycled.pop().unwrap_or_default();
+            bytes.resize(GROUP_HEADER_BYTES, 0);
+            self.groups.push(PendingGroup {
+                lsn: start,
+                segment,
+                bytes,
+                records: 0,
+                witness: false,
+            });
+            self.open = true;
+            self.align = false;
+        }
+        let group = self.groups.last_mut().ok_or_else(not_started)?;
+        group.records += 1;
+        Ok(group)
+    }
+
+    fn close(&mut self) {
+        if self.open
+            && let Some(group) = self.groups.last()
+        {
+            self.position = group.end();
+            self.last_group_end = group.end();
+        }
+        self.open = false;
+    }
+
+    fn take(&mut self, reach: Reach) -> Taken {
+        self.close();
+        let groups = std::mem::take(&mut self.groups);
+        self.pending_bytes = 0;
+        // A block that was left unpadded is padded unless the next group follows in it.
+        let pad = match self.unpadded.take() {
+            Some((_, from)) if groups.first().is_some_and(|g| g.lsn == from) => None,
+            Some(place) if groups.is_empty() && reach == Reach::Written => {
+                self.unpadded = Some(place);
+                None
+            }
+            place => place,
+        };
+        match reach {
+            Reach::Durable => self.align = true,
+            Reach::Written => {
+                if let Some(last) = groups.last()
+                    && last.end() != align_up(last.end())
+                {
+                    self.unpadded = Some((last.segment.clone(), last.end()));
+                }
+            }
+        }
+        Taken {
+            groups,
+            pad,
+            unsynced: std::mem::take(&mut self.unsynced),
+            end: self.next_start(),
+            vouched: align_up(self.last_group_end),
+            last_seqno: self.last_seqno,
+            epoch: self.epoch,
+            salt: self.salt,
+            generation: self.generation,
+        }
+    }
+
+    fn give_back(&mut self, recycled: Vec<Vec<u8>>) {
+        for mut bytes in recycled {
+            if self.recycled.len() < RECYCLED_BUFFERS {
+                bytes.clear();
+                self.recycled.push(bytes);
+            }
+        }
+    }
+}
+
+impl PendingGroup {
+    /// Where the group ends, rounded up to 8 bytes.
+    fn end(&self) -> Lsn {
+        self.lsn.plus(self.bytes.len().next_multiple_of(8) as u64)
+    }
+}
+
+/// What a leader took from the buffer.
+struct Taken {
+    groups: Vec<PendingGroup>,
+    pad: Option<(Arc<Segment>, Lsn)>,
+    unsynced: Vec<Arc<Segment>>,
+    end: Lsn,
+    vouched: Lsn,
+    last_seqno: Seqno,
+    epoch: Epoch,
+    salt: u64,
+    generation: Generation,
+}
+
+struct Done {
+    previous: Option<(Lsn, u32)>,
+    end: Lsn,
+    vouched: Lsn,
+    last_seqno: Seqno,
+    only_witness: bool,
+}
+
+/// Write buffers that are kept for the next groups.
+const RECYCLED_BUFFERS: usize = 4;
+/// How often a leader yields to committers that are about to join it.
+const GATHER_ROUNDS: usize = 32;
+
+fn note(segments: &mut Vec<Arc<Segment>>, segment: Arc<Segment>) {
+    if segments.iter().all(|known| known.base != segment.base) {
+        segments.push(segment);
+    }
+}
+
+/// The next block border at or after `lsn`.
+pub fn align_up(lsn: Lsn) -> Lsn {
+    Lsn(lsn.get().next_multiple_of(BLOCK_BYTES))
+}
+
+fn not_started() -> Error {
+    Error::InvalidArgument("the log was used before room was reserved in it".to_owned())
+}
