@@ -270,6 +270,12 @@ impl Engine {
             Err(Error::NoSpace { .. }) if self.space.spend_reserve() => self.merge_all()?,
             outcome => outcome?,
         }
+        {
+            let mut writer = self.writer.lock();
+            if writer.started {
+                self.shrink_log(&mut writer)?;
+            }
+        }
         self.space.shrink()
     }
 }

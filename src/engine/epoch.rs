@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::manifest::{EpochRange, Manifest};
 use crate::types::{Epoch, Lsn};
 use crate::wal::group::BLOCK_BYTES;
-use crate::wal::log::align_up;
+use crate::wal::log::{Reach, align_up};
+use crate::wal::space::NewEpoch;
 
 impl Engine {
     /// Starts a new epoch. Called under the gate, before the first commit.
@@ -26,17 +27,49 @@ impl Engine {
         writer: &mut Writer,
         edit: impl FnOnce(&mut Manifest),
     ) -> Result<()> {
-        let (epoch, generation, next_bytes) = {
+        let base = align_up(self.recovery.log_end.plus(BLOCK_BYTES));
+        let next_bytes = self.published.lock().manifest.next_segment_bytes;
+        self.space.set_next_segment_bytes(next_bytes);
+        self.begin_epoch(writer, base, self.recovery.live_log, false, edit)?;
+        writer.started = true;
+        self.remove_orphans()?;
+        self.background.start(self);
+        Ok(())
+    }
+
+    /// Moves an empty log into fresh, small segments, so that the large ones can be removed. Called under
+    /// the gate. Does nothing if the log holds commits that no table holds.
+    pub fn shrink_log(&self, writer: &mut Writer) -> Result<()> {
+        let end = self.log.end();
+        self.log.flush(end, Reach::Durable)?;
+        let replay_from = self.published.lock().manifest.checkpoint_lsn;
+        if self.log.boundary() > align_up(replay_from) || !self.pending.lock().is_empty() {
+            return Ok(());
+        }
+        let base = align_up(self.space.end().plus(BLOCK_BYTES));
+        self.begin_epoch(writer, base, false, true, |_| {})
+    }
+
+    /// Makes segments ready, names their epoch in the manifest, and lets the log write there. With
+    /// `live`, older epochs still hold commits that no table holds.
+    fn begin_epoch(
+        &self,
+        writer: &mut Writer,
+        base: Lsn,
+        live: bool,
+        fresh_only: bool,
+        edit: impl FnOnce(&mut Manifest),
+    ) -> Result<()> {
+        let (epoch, generation) = {
             let published = self.published.lock();
-            let manifest = &published.manifest;
-            (Epoch(manifest.last_epoch.get() + 1), manifest.generation, manifest.next_segment_bytes)
+            (Epoch(published.manifest.last_epoch.get() + 1), published.manifest.generation)
         };
         let random = |e| Error::io("draw a random salt for", &self.dir, e);
         let salt = self.fs.random().map_err(random)?;
-        let base = align_up(self.recovery.log_end.plus(BLOCK_BYTES));
-        self.space.start(epoch, salt, base, generation, next_bytes)?;
-        let live = self.recovery.live_log;
-        self.publish(|manifest| {
+        let new = NewEpoch { epoch, salt, base, generation };
+        let prepared = self.space.prepare_epoch(new, fresh_only)?;
+        let first = prepared.first();
+        let published = self.publish(|manifest| {
             edit(manifest);
             manifest.last_epoch = epoch;
             manifest.clean = false;
@@ -46,14 +79,23 @@ impl Engine {
                 manifest.checkpoint_lsn = base.plus(BLOCK_BYTES);
                 manifest.segment_base = base;
             }
-        })?;
+        });
+        match published {
+            Ok(()) => {}
+            // The old manifest is in force; after any other error either may be.
+            Err(error @ Error::NoSpace { .. }) => {
+                self.space.abandon(prepared);
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
         let generation = self.published.lock().manifest.generation;
-        let first = self.space.first().ok_or(Error::Closed)?;
-        writer.active_from = if live { writer.active_from } else { first.first_group() };
+        self.space.adopt(prepared);
+        self.space.set_generation(generation);
+        if !live {
+            writer.active_from = first.first_group();
+        }
         self.log.start(first, epoch, salt, generation);
-        writer.started = true;
-        self.remove_orphans()?;
-        self.background.start(self);
         Ok(())
     }
 
@@ -69,16 +111,12 @@ impl Engine {
                 _ => {}
             }
         }
-        for spare in &self.recovery.dead_segments {
-            self.space.add_spare(spare.clone());
-        }
-        if !self.recovery.live_log {
-            for (_, segment) in &self.recovery.live_segments {
-                self.space.add_spare(segment.clone());
-            }
-        } else {
-            for (end, segment) in &self.recovery.live_segments {
+        self.space.add_spares(self.recovery.dead_segments.clone());
+        for (end, segment) in &self.recovery.live_segments {
+            if self.recovery.live_log {
                 self.space.add_older(*end, segment.clone());
+            } else {
+                self.space.add_spares(vec![segment.clone()]);
             }
         }
         Ok(())

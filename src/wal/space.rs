@@ -77,11 +77,35 @@ pub struct LogSpace {
     state: Mutex<State>,
 }
 
+/// What the segments of an epoch have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewEpoch {
+    pub epoch: Epoch,
+    pub salt: u64,
+    /// Where its first segment starts.
+    pub base: Lsn,
+    /// The manifest generation that is durable.
+    pub generation: Generation,
+}
+
+/// An epoch whose first segments are ready and that no manifest names yet.
+#[derive(Debug)]
+pub struct PreparedEpoch {
+    new: NewEpoch,
+    segments: VecDeque<Arc<Segment>>,
+}
+
+impl PreparedEpoch {
+    /// Its first segment.
+    pub fn first(&self) -> Arc<Segment> {
+        self.segments[0].clone()
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
-    epoch: Epoch,
-    salt: u64,
-    generation: Generation,
+    /// Of the epoch under way, with the generation that is durable now.
+    new: NewEpoch,
     /// Live and ready segments of this epoch, ascending.
     segments: VecDeque<Arc<Segment>>,
     /// Segments of earlier epochs that a checkpoint has not passed yet, ascending by end.
@@ -94,7 +118,8 @@ struct State {
 }
 
 impl LogSpace {
-    /// Room for the log of one database. Nothing is written before [`LogSpace::start`].
+    /// Room for the log of one database. Nothing is written before
+    /// [`LogSpace::prepare_epoch`].
     pub fn new(
         fs: Arc<dyn FileSystem>,
         dir: &Path,
@@ -111,30 +136,56 @@ impl LogSpace {
         }
     }
 
-    /// Starts an epoch at `base`: makes its first two segments ready. The manifest names the epoch
-    /// afterwards, and no group is written before that.
-    pub fn start(
-        &self,
-        epoch: Epoch,
-        salt: u64,
-        base: Lsn,
-        generation: Generation,
-        next_bytes: u64,
-    ) -> Result<()> {
+    /// Makes the first two segments of an epoch ready, from `base` on. The manifest names the epoch
+    /// afterwards, and no group is written before that. `fresh_only` takes no spare files, which may be
+    /// large.
+    pub fn prepare_epoch(&self, new: NewEpoch, fresh_only: bool) -> Result<PreparedEpoch> {
         let mut state = self.state.lock();
-        state.epoch = epoch;
-        state.salt = salt;
-        state.generation = generation;
-        state.next_bytes = next_bytes.clamp(SEGMENT_MIN_BYTES, self.segment_max_bytes);
-        state.segments.clear();
-        self.prepare(&mut state, base)?;
-        let next = state.segments[0].end();
-        self.prepare(&mut state, next)
+        let held = if fresh_only { std::mem::take(&mut state.spares) } else { Vec::new() };
+        if fresh_only {
+            state.next_bytes = SEGMENT_MIN_BYTES;
+        }
+        let mut segments = VecDeque::new();
+        let outcome = self.prepare(&mut state, &new, new.base).and_then(|first| {
+            let next = first.end();
+            segments.push_back(first);
+            segments.push_back(self.prepare(&mut state, &new, next)?);
+            Ok(())
+        });
+        state.spares.extend(held);
+        match outcome {
+            Ok(()) => Ok(PreparedEpoch { new, segments }),
+            Err(error) => {
+                self.discard(&segments);
+                Err(error)
+            }
+        }
     }
 
-    /// Adds a dead file.
-    pub fn add_spare(&self, spare: Spare) {
-        self.state.lock().spares.push(spare);
+    /// The manifest names the epoch now: its segments are the log, those of the epoch before are dead.
+    pub fn adopt(&self, prepared: PreparedEpoch) {
+        let mut state = self.state.lock();
+        let PreparedEpoch { new, segments } = prepared;
+        let old = std::mem::replace(&mut state.segments, segments);
+        state
+            .spares
+            .extend(old.into_iter().map(|s| Spare { path: s.path.clone(), bytes: s.bytes }));
+        state.new = new;
+    }
+
+    /// The manifest could not be published: the epoch never was.
+    pub fn abandon(&self, prepared: PreparedEpoch) {
+        self.discard(&prepared.segments);
+    }
+
+    fn discard(&self, segments: &VecDeque<Arc<Segment>>) {
+        // What cannot be removed is dead, and the next open recycles it.
+        segments.iter().for_each(|segment| drop(self.fs.remove(&segment.path)));
+    }
+
+    /// The size that fresh segments start with in this life, in bytes.
+    pub fn set_next_segment_bytes(&self, bytes: u64) {
+        self.state.lock().next_bytes = bytes.clamp(SEGMENT_MIN_BYTES, self.segment_max_bytes);
     }
 
     /// Adds a segment of an earlier epoch that still holds live log; it dies when a checkpoint passes
@@ -145,23 +196,12 @@ impl LogSpace {
 
     /// The manifest generation that new segment headers name; it must be durable.
     pub fn set_generation(&self, generation: Generation) {
-        self.state.lock().generation = generation;
+        self.state.lock().new.generation = generation;
     }
 
     /// Size of the next fresh segment, in bytes.
     pub fn next_segment_bytes(&self) -> u64 {
         self.state.lock().next_bytes
-    }
-
-    /// The first segment of this epoch.
-    pub fn first(&self) -> Option<Arc<Segment>> {
-        self.state.lock().segments.front().cloned()
-    }
-
-    /// The ready segment that holds `lsn`.
-    pub fn segment_at(&self, lsn: Lsn) -> Option<Arc<Segment>> {
-        let state = self.state.lock();
-        state.segments.iter().find(|s| s.base <= lsn && lsn < s.end()).cloned()
     }
 
     /// The ready segment after `segment`, which a group may not use before a further one is ready.
@@ -186,11 +226,11 @@ impl LogSpace {
         Ok(())
     }
 
-    /// Makes another segment ready if less than half a segment of room is left. For the background.
+    /// Makes another segment ready if the room left is less than half of the segment in use. For the
+    /// background.
     pub fn prepare_ahead(&self, position: Lsn) -> Result<()> {
         let mut state = self.state.lock();
-        let Some(last) = state.segments.back() else { return Ok(()) };
-        if usable_bytes(&state.segments, position) < last.bytes / 2 {
+        if runs_low(&state.segments, position) {
             self.prepare_next(&mut state)?;
         }
         Ok(())
@@ -198,9 +238,7 @@ impl LogSpace {
 
     /// Whether [`LogSpace::prepare_ahead`] would do something.
     pub fn wants_more(&self, position: Lsn) -> bool {
-        let Some(state) = self.state.try_lock() else { return false };
-        let Some(last) = state.segments.back() else { return false };
-        usable_bytes(&state.segments, position) < last.bytes / 2
+        self.state.try_lock().is_some_and(|state| runs_low(&state.segments, position))
     }
 
     /// A durable manifest starts at `lsn`: what lies before it is dead and may be recycled. Keeps as many
@@ -218,6 +256,11 @@ impl LogSpace {
         state.spares.extend(dead.into_iter().map(|(_, spare)| spare));
         let keep_bytes = 4 * self.segment_max_bytes;
         self.trim(&mut state, keep_bytes)
+    }
+
+    /// Adds dead files.
+    pub fn add_spares(&self, spares: Vec<Spare>) {
+        self.state.lock().spares.extend(spares);
     }
 
     /// Removes all spares and cuts the reserve to its least size (for `compact`).
@@ -300,10 +343,15 @@ impl LogSpace {
 
     fn prepare_next(&self, state: &mut State) -> Result<()> {
         let base = state.segments.back().map_or(Lsn::ZERO, |s| s.end());
-        self.prepare(state, base)
+        let new = state.new;
+        let segment = self.prepare(state, &new, base)?;
+        state.segments.push_back(segment);
+        // A log that is used up grows.
+        state.next_bytes = (state.next_bytes * 2).min(self.segment_max_bytes);
+        Ok(())
     }
 
-    fn prepare(&self, state: &mut State, base: Lsn) -> Result<()> {
+    fn prepare(&self, state: &mut State, new: &NewEpoch, base: Lsn) -> Result<Arc<Segment>> {
         let (from, bytes, file) = match take_spare(state) {
             Some(spare) => {
                 let opened = self.fs.open(&spare.path, OpenMode::ReadWrite);
@@ -314,11 +362,11 @@ impl LogSpace {
         };
         let header = SegmentHeader {
             database: self.database,
-            epoch: state.epoch,
-            salt: state.salt,
+            epoch: new.epoch,
+            salt: new.salt,
             base,
             segment_bytes: bytes,
-            generation: state.generation,
+            generation: new.generation,
             created_micros: self.fs.now_micros(),
         };
         let path = self.dir.join(segment_name(base));
@@ -328,9 +376,15 @@ impl LogSpace {
             self.fs.rename(&from, &path)?;
             fs::sync_dir(&*self.fs, &self.dir, Barrier::SegmentName)
         };
-        attempt().map_err(|e| Error::io("prepare the log segment", &path, e))?;
-        state.segments.push_back(Arc::new(Segment { base, bytes, file, path }));
-        Ok(())
+        attempt().map_err(|e| {
+            let error = Error::io("prepare the log segment", &path, e);
+            if matches!(error, Error::NoSpace { .. }) {
+                // It has one of the two names, and nothing relies on it.
+                let _ = self.fs.remove(&from).or_else(|_| self.fs.remove(&path));
+            }
+            no_log_space(error)
+        })?;
+        Ok(Arc::new(Segment { base, bytes, file, path }))
     }
 
     /// A new file of zeros. A file that could not be filled is removed again.
@@ -355,7 +409,9 @@ impl LogSpace {
             let _ = self.fs.remove(&path);
             return Err(no_log_space(Error::io("write", &path, error)));
         }
-        state.next_bytes = (bytes * 2).min(self.segment_max_bytes);
+        if bytes < state.next_bytes {
+            state.next_bytes = bytes;
+        }
         Ok((path, bytes, file))
     }
 
@@ -390,6 +446,12 @@ fn usable_bytes(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> u64 {
             (s.end().get() - from.get()).saturating_sub(WRITER_GROUP_BYTES as u64 + BLOCK_BYTES)
         })
         .sum()
+}
+
+/// Whether less than half of the segment in use is left before a further one is needed.
+fn runs_low(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> bool {
+    let in_use = segments.iter().find(|s| position < s.end());
+    in_use.is_some_and(|s| usable_bytes(segments, position) < s.bytes / 2)
 }
 
 /// The largest spare, so that a log that grew once keeps its large segments.
