@@ -97,9 +97,12 @@ impl Database {
             }
             let mut operations = Vec::new();
             Operation::CreateKeyspace { id, name }.encode(&mut operations);
-            let applied = engine.apply(&mut writer, &operations, false, |_, _| Ok(()))?;
-            let info = engine.catalog.write().add(id, name, applied.seqno);
-            (info, applied)
+            let mut made = None;
+            let applied = engine.apply(&mut writer, &operations, false, |_, seqno| {
+                made = Some(engine.catalog.write().add(id, name, seqno));
+                Ok(())
+            })?;
+            (made.ok_or(Error::Closed)?, applied)
         };
         engine.settle(applied, engine.options.durability)?;
         Ok(Keyspace::new(self.clone(), info))
@@ -135,9 +138,10 @@ impl Database {
             keyspace.check_live(engine)?;
             let mut operations = Vec::new();
             Operation::DropKeyspace { id }.encode(&mut operations);
-            let applied = engine.apply(&mut writer, &operations, true, |_, _| Ok(()))?;
-            engine.catalog.write().drop_keyspace(id, applied.seqno);
-            applied
+            engine.apply(&mut writer, &operations, true, |_, seqno| {
+                engine.catalog.write().drop_keyspace(id, seqno);
+                Ok(())
+            })?
         };
         engine.settle(applied, engine.options.durability)?;
         Ok(applied.lsn)

@@ -57,6 +57,7 @@ impl Engine {
             }
         };
         writer.last_seqno = seqno;
+        self.log.mark_applied(seqno);
         self.counters.commits.add(1);
         Ok(Applied { seqno, lsn })
     }
@@ -94,6 +95,7 @@ impl Engine {
                 layers.insert(1, Layer::Run(run.clone()));
             }
         });
+        self.log.mark_applied(seqno);
         writer.active_from = after;
         self.counters.commits.add(1);
         self.background.wake_flusher();

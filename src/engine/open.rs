@@ -271,6 +271,13 @@ fn assemble(
         counters: &counters,
     };
     let mut rebuilt = rebuild(writer, &cache, &found, to_tables)?;
+    if options.read_only {
+        // The owner may remove files at any time; those that are open stay readable.
+        for layer in &rebuilt.layers {
+            let Layer::Run(run) = layer else { continue };
+            run.tables.iter().try_for_each(|table| table.sections().map(drop))?;
+        }
+    }
     if to_tables {
         rebuilt.layers.insert(0, Layer::Memory(rebuilt.memtable.clone()));
     }

@@ -16,99 +16,101 @@ use crate::types::Seqno;
 pub struct MemtableCursor<'a> {
     tree: Option<&'a Tree>,
     at: Seqno,
-    position: Option<Position<'a>>,
-}
-
-#[derive(Clone, Copy)]
-struct Position<'a> {
-    walk: Walk<'a>,
-    /// The version that is seen, of the key on which `walk` is.
-    record: Record<'a>,
+    walk: Option<Walk<'a>>,
+    /// The version that is seen, of the key on which `walk` is; `None` if the cursor is not valid.
+    record: Option<Record<'a>>,
 }
 
 impl<'a> MemtableCursor<'a> {
     /// A cursor that is not valid yet.
     pub fn new(tree: Option<&'a Tree>, at: Seqno) -> MemtableCursor<'a> {
-        MemtableCursor { tree, at, position: None }
+        MemtableCursor { tree, at, walk: None, record: None }
     }
 
     /// When the entry was written. Only on a valid cursor.
     pub fn seqno(&self) -> Seqno {
-        self.position.map_or(Seqno::ZERO, |position| position.record.seqno())
+        self.record.map_or(Seqno::ZERO, Record::seqno)
     }
 
-    #[inline]
-    fn settle(
-        &mut self,
-        start: Option<Walk<'a>>,
-        step: impl Fn(Walk<'a>) -> Option<Walk<'a>>,
-    ) -> Result<()> {
-        let mut next = start;
-        self.position = None;
-        while let Some(walk) = next {
-            if let Some(record) = walk.record().visible(self.at) {
-                self.position = Some(Position { walk, record });
-                break;
-            }
-            next = step(walk);
+    /// To the first key from `start` on that has a version to see.
+    fn start(&mut self, start: Option<Walk<'a>>, step: impl Fn(&mut Walk<'a>) -> bool) {
+        self.walk = start;
+        self.record = self.walk.as_ref().and_then(|walk| walk.record().visible(self.at));
+        if self.walk.is_some() && self.record.is_none() {
+            self.step(step);
         }
-        Ok(())
+    }
+
+    /// To the next key, in the direction of `step`, that has a version to see.
+    #[inline]
+    fn step(&mut self, step: impl Fn(&mut Walk<'a>) -> bool) {
+        self.record = None;
+        let Some(walk) = &mut self.walk else { return };
+        while step(walk) {
+            self.record = walk.record().visible(self.at);
+            if self.record.is_some() {
+                return;
+            }
+        }
+        self.walk = None;
     }
 }
 
 impl<'a> Cursor<'a> for MemtableCursor<'a> {
     fn first(&mut self) -> Result<()> {
-        self.settle(self.tree.and_then(Walk::first), Walk::stepped)
+        self.start(self.tree.and_then(Walk::first), Walk::step);
+        Ok(())
     }
 
     fn last(&mut self) -> Result<()> {
-        self.settle(self.tree.and_then(Walk::last), Walk::stepped_back)
+        self.start(self.tree.and_then(Walk::last), Walk::step_back);
+        Ok(())
     }
 
     fn seek(&mut self, key: &[u8]) -> Result<()> {
-        let start = self.tree.and_then(|tree| Walk::at_or_after(tree, key));
-        self.settle(start, Walk::stepped)
+        self.start(self.tree.and_then(|tree| Walk::at_or_after(tree, key)), Walk::step);
+        Ok(())
     }
 
     fn seek_before(&mut self, key: &[u8]) -> Result<()> {
-        let start = self.tree.and_then(|tree| Walk::before(tree, key));
-        self.settle(start, Walk::stepped_back)
+        self.start(self.tree.and_then(|tree| Walk::before(tree, key)), Walk::step_back);
+        Ok(())
     }
 
     #[inline]
     fn next(&mut self) -> Result<()> {
-        let start = self.position.and_then(|position| position.walk.stepped());
-        self.settle(start, Walk::stepped)
+        self.step(Walk::step);
+        Ok(())
     }
 
     #[inline]
     fn prev(&mut self) -> Result<()> {
-        let start = self.position.and_then(|position| position.walk.stepped_back());
-        self.settle(start, Walk::stepped_back)
+        self.step(Walk::step_back);
+        Ok(())
     }
 
     #[inline]
     fn is_valid(&self) -> bool {
-        self.position.is_some()
+        self.record.is_some()
     }
 
     #[inline]
     fn key(&self) -> &[u8] {
-        self.position.map_or(&[], |position| position.record.key())
+        self.record.map_or(&[], Record::key)
     }
 
     #[inline]
     fn key_slice(&self) -> Slice<'a> {
-        Slice::borrowed(self.position.map_or(&[], |position| position.record.key()))
+        Slice::borrowed(self.record.map_or(&[], Record::key))
     }
 
     #[inline]
     fn is_tombstone(&self) -> bool {
-        self.position.is_some_and(|position| position.record.is_tombstone())
+        self.record.is_some_and(Record::is_tombstone)
     }
 
     #[inline]
     fn value(&self) -> Result<Option<Slice<'a>>> {
-        Ok(self.position.and_then(|position| position.record.value()).map(Slice::borrowed))
+        Ok(self.record.and_then(Record::value).map(Slice::borrowed))
     }
 }

@@ -5,11 +5,12 @@
 //! larger, takes the newcomers. Nothing ever moves, so readers need no lock.
 
 use super::arena::OutOfMemory;
+use super::fill::Finger;
 use super::ranges::Fragments;
-use super::tree::{Finger, Tree};
+use super::tree::Tree;
 use super::walk::Walk;
 use crate::types::KeyspaceId;
-use std::iter::successors;
+use std::iter::from_fn;
 use std::sync::OnceLock;
 
 const FIRST_LEVEL_SLOTS: usize = 8;
@@ -33,8 +34,14 @@ impl Keyspace {
 
     /// All keys, ascending, with the keyspace's id.
     pub fn keys(&self) -> impl Iterator<Item = (KeyspaceId, &[u8])> {
-        let walks = successors(Walk::first(&self.entries), |walk| walk.stepped());
-        walks.map(|walk| (self.id, walk.record().key()))
+        let mut walk = Walk::first(&self.entries);
+        from_fn(move || {
+            let key = walk.as_ref()?.record().key();
+            if !walk.as_mut()?.step() {
+                walk = None;
+            }
+            Some((self.id, key))
+        })
     }
 }
 

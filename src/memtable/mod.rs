@@ -27,7 +27,9 @@
 mod arena;
 mod cursor;
 mod directory;
+mod fill;
 mod filter;
+mod link;
 mod node;
 mod ranges;
 mod record;
@@ -121,12 +123,11 @@ impl Memtable {
         let mut next = match start {
             _ if is_empty_range(start, end) => return false,
             Bound::Included(key) => Walk::at_or_after(&keyspace.entries, key),
-            Bound::Excluded(key) => Walk::at_or_after(&keyspace.entries, key).and_then(|walk| {
-                if walk.record().key() == key { walk.stepped() } else { Some(walk) }
-            }),
+            Bound::Excluded(key) => Walk::at_or_after(&keyspace.entries, key)
+                .and_then(|mut walk| (walk.record().key() != key || walk.step()).then_some(walk)),
             Bound::Unbounded => Walk::first(&keyspace.entries),
         };
-        while let Some(walk) = next {
+        while let Some(walk) = &mut next {
             let record = walk.record();
             if is_past(record.key(), end) {
                 break;
@@ -134,7 +135,9 @@ impl Memtable {
             if record.seqno() > after {
                 return true;
             }
-            next = walk.stepped();
+            if !walk.step() {
+                break;
+            }
         }
         keyspace.fragments.touched(start, end, after)
     }

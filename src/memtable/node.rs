@@ -21,7 +21,7 @@
 //!    published in `order`. Hence a reader that finds `order` unchanged *after* it followed the link
 //!    has the child that belongs to that order.
 
-use super::arena::{Either, EitherLink};
+use super::link::{Either, EitherLink};
 use super::record::{Record, RecordLink, prefetch};
 use std::cmp::Ordering as KeyOrdering;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -192,6 +192,11 @@ impl Keys {
     pub fn prefetch_records(&self) {
         prefetch(&raw const self.records[1]);
         prefetch(&raw const self.records[9]);
+    }
+
+    /// Asks for the records themselves.
+    pub fn prefetch_all_records(&self) {
+        self.records.iter().take(self.order().count()).for_each(|link| link.prefetch());
     }
 
     /// Finds the place of a key among `run` keys with equal heads, from `first` on.

@@ -62,7 +62,7 @@ impl Fragments {
             }
             Bound::Unbounded => Walk::first(&self.boundaries),
         };
-        while let Some(walk) = next {
+        while let Some(walk) = &mut next {
             let record = walk.record();
             if is_past(record.key(), end) {
                 return false;
@@ -70,7 +70,9 @@ impl Fragments {
             if cover_of(record).is_some_and(|cover| cover.last > after) {
                 return true;
             }
-            next = walk.stepped();
+            if !walk.step() {
+                return false;
+            }
         }
         false
     }
@@ -79,8 +81,8 @@ impl Fragments {
     pub fn tombstones(&self, at: Seqno) -> Vec<RangeTombstone> {
         let mut tombstones: Vec<RangeTombstone> = Vec::new();
         let mut is_open = false;
-        let mut next = Walk::first(&self.boundaries);
-        while let Some(walk) = next {
+        let Some(mut walk) = Walk::first(&self.boundaries) else { return tombstones };
+        loop {
             let record = walk.record();
             let covered = cover_of(record).is_some_and(|cover| cover.first <= at);
             if covered && !is_open {
@@ -91,9 +93,10 @@ impl Fragments {
                 last.end = Some(record.key().to_vec());
             }
             is_open = covered;
-            next = walk.stepped();
+            if !walk.step() {
+                return tombstones;
+            }
         }
-        tombstones
     }
 
     /// Adds a tombstone; its seqno is not below those of the others. One without keys changes nothing.
@@ -111,11 +114,11 @@ impl Fragments {
             self.cut(arena, end)?;
         }
         self.cut(arena, start)?;
-        let mut next = Walk::at_or_after(&self.boundaries, start);
-        while let Some(walk) = next {
+        let Some(mut walk) = Walk::at_or_after(&self.boundaries, start) else { return Ok(()) };
+        loop {
             let record = walk.record();
             if end.is_some_and(|end| record.key() >= end) {
-                break;
+                return Ok(());
             }
             if cover_of(record).is_some() {
                 record.raise_seqno(seqno);
@@ -123,9 +126,10 @@ impl Fragments {
                 let first = seqno.0.to_le_bytes();
                 self.boundaries.insert(arena, None, record.key(), seqno, Some(&first))?;
             }
-            next = walk.stepped();
+            if !walk.step() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Makes `key` a boundary.

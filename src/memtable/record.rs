@@ -15,7 +15,7 @@
 //! raise in place; seqnos never grow along a chain; `older` and `jump` lie in the same arena.
 #![allow(unsafe_code)]
 
-use super::arena::{ArenaWriter, OutOfMemory};
+use super::arena::{ArenaWriter, OutOfMemory, Zone};
 use crate::types::Seqno;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -57,7 +57,7 @@ impl<'a> Record<'a> {
         let head_bytes = chain_bytes + size_of::<Header>();
         let total = (head_bytes + key.len()).checked_add(bytes.len()).ok_or(OutOfMemory)?;
         let total = total.checked_next_multiple_of(8).ok_or(OutOfMemory)?;
-        let start = arena.take(total, 8)?;
+        let start = arena.take(Zone::Records, total, 8)?;
         let mut flags = if value.is_none() { TOMBSTONE } else { 0 };
         // SAFETY: 1. `start` has `total` bytes, aligned to 8, that nobody else sees yet; the parts written
         // below add up to at most `total` and do not overlap; `Chain` and `Header` are multiples of 8

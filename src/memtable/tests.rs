@@ -1,4 +1,8 @@
-//! Checks the memtable against a model, at its limits, out of memory, and beside concurrent readers.
+//! Checks the memtable at its limits and out of memory; against a model (`model`); beside concurrent readers
+//! (`concurrent`).
+
+mod concurrent;
+mod model;
 
 use super::filter::Filter;
 use super::node::Order;
@@ -6,9 +10,8 @@ use super::{Memtable, Prior};
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::error::Error;
 use crate::types::{KeyspaceId, MAX_KEY_BYTES, Seqno};
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use model::{Model, check_cursor};
+use std::sync::atomic::Ordering;
 
 const SPACE: KeyspaceId = KeyspaceId(7);
 
@@ -47,8 +50,11 @@ const fn scaled(count: u64) -> u64 {
 
 type Key = Vec<u8>;
 
-/// How keys are drawn. Each is a different difficulty for the nodes.
-const KEY_SETS: &[(&str, fn(&mut Random) -> Key)] = &[
+/// A way to draw keys.
+type KeySet = (&'static str, fn(&mut Random) -> Key);
+
+/// Each is a different difficulty for the nodes.
+const KEY_SETS: &[KeySet] = &[
     ("few bytes, many repeats", |random| {
         let len = random.below(4);
         (0..len).map(|_| [0, 1, b'a', 255][random.below(4) as usize]).collect()
@@ -77,228 +83,6 @@ const KEY_SETS: &[(&str, fn(&mut Random) -> Key)] = &[
     ("numbers", |random| random.below(5000).to_be_bytes().to_vec()),
 ];
 
-type Versions = Vec<(Seqno, Option<Vec<u8>>)>;
-
-#[derive(Default)]
-struct Model {
-    keys: BTreeMap<(KeyspaceId, Key), Versions>,
-    ranges: Vec<(KeyspaceId, Seqno, RangeTombstone)>,
-    entries: u64,
-}
-
-impl Model {
-    fn insert(
-        &mut self,
-        space: KeyspaceId,
-        key: &[u8],
-        seqno: Seqno,
-        value: Option<&[u8]>,
-    ) -> Prior {
-        let versions = self.keys.entry((space, key.to_vec())).or_default();
-        let prior = versions.last().map_or(Prior::Absent, |(_, value)| prior_of(value));
-        versions.push((seqno, value.map(<[u8]>::to_vec)));
-        self.entries += 1;
-        prior
-    }
-
-    fn delete_range(&mut self, space: KeyspaceId, range: &RangeTombstone, seqno: Seqno) {
-        for ((other, key), versions) in &mut self.keys {
-            let is_live = versions.last().is_some_and(|(_, value)| value.is_some());
-            if *other == space && range.covers(key) && is_live {
-                versions.push((seqno, None));
-                self.entries += 1;
-            }
-        }
-        if range.end.as_ref().is_none_or(|end| &range.start < end) {
-            self.ranges.push((space, seqno, range.clone()));
-        }
-    }
-
-    fn get(&self, space: KeyspaceId, key: &[u8], at: Seqno) -> Option<(Seqno, Option<&[u8]>)> {
-        visible(self.keys.get(&(space, key.to_vec()))?, at)
-    }
-
-    fn view(&self, space: KeyspaceId, at: Seqno) -> Vec<(&[u8], Option<&[u8]>)> {
-        let of_space = self.keys.iter().filter(|((other, _), _)| *other == space);
-        let entries = of_space.map(|((_, key), versions)| (key.as_slice(), visible(versions, at)));
-        entries.filter_map(|(key, seen)| Some((key, seen?.1))).collect()
-    }
-}
-
-fn prior_of(value: &Option<Vec<u8>>) -> Prior {
-    if value.is_some() { Prior::Live } else { Prior::Tombstone }
-}
-
-fn visible(versions: &Versions, at: Seqno) -> Option<(Seqno, Option<&[u8]>)> {
-    let newest = versions.iter().rev().find(|(seqno, _)| *seqno <= at);
-    newest.map(|(seqno, value)| (*seqno, value.as_deref()))
-}
-
-/// Walks both ways and compares each step.
-fn check_cursor(memtable: &Memtable, model: &Model, space: KeyspaceId, at: Seqno, probe: &[u8]) {
-    let expected = model.view(space, at);
-    let mut cursor = memtable.cursor(space, at);
-    assert!(!cursor.is_valid());
-    let check = |cursor: &super::MemtableCursor<'_>, index: Option<usize>| match index {
-        Some(index) if index < expected.len() => {
-            assert!(cursor.is_valid(), "the walk ended before entry {index}");
-            assert_eq!(cursor.key(), expected[index].0);
-            assert_eq!(cursor.key_slice().as_bytes(), expected[index].0);
-            let value = cursor.value().unwrap();
-            assert_eq!(value.as_deref(), expected[index].1);
-            assert_eq!(cursor.is_tombstone(), expected[index].1.is_none());
-        }
-        _ => assert!(!cursor.is_valid()),
-    };
-    cursor.first().unwrap();
-    for index in 0..expected.len() {
-        check(&cursor, Some(index));
-        cursor.next().unwrap();
-    }
-    check(&cursor, None);
-    cursor.last().unwrap();
-    for index in (0..expected.len()).rev() {
-        check(&cursor, Some(index));
-        cursor.prev().unwrap();
-    }
-    check(&cursor, None);
-    let place = expected.partition_point(|(key, _)| *key < probe);
-    cursor.seek(probe).unwrap();
-    check(&cursor, Some(place));
-    if cursor.is_valid() {
-        cursor.prev().unwrap();
-        check(&cursor, place.checked_sub(1));
-    }
-    cursor.seek_before(probe).unwrap();
-    check(&cursor, place.checked_sub(1));
-    if cursor.is_valid() {
-        cursor.next().unwrap();
-        check(&cursor, Some(place));
-    }
-}
-
-fn check_ranges(memtable: &Memtable, model: &Model, space: KeyspaceId, at: Seqno, key: &[u8]) {
-    let covering = |wanted: &dyn Fn(Seqno) -> bool| {
-        let mut ranges = model.ranges.iter();
-        ranges.any(|(other, seqno, range)| *other == space && wanted(*seqno) && range.covers(key))
-    };
-    assert_eq!(memtable.covers(space, key, at), covering(&|seqno| seqno <= at));
-    assert_eq!(memtable.covered_after(space, key, at), covering(&|seqno| seqno > at));
-    let joined = memtable.range_tombstones(space, at);
-    assert_eq!(joined.iter().any(|range| range.covers(key)), covering(&|seqno| seqno <= at));
-    for pair in joined.windows(2) {
-        assert!(pair[0].end.as_ref().is_some_and(|end| *end < pair[1].start));
-    }
-    let any = model.ranges.iter().any(|(other, ..)| *other == space);
-    assert_eq!(memtable.has_range_tombstones(space), any);
-}
-
-fn check_changed(
-    memtable: &Memtable,
-    model: &Model,
-    space: KeyspaceId,
-    after: Seqno,
-    a: &[u8],
-    b: &[u8],
-) {
-    for start in [Bound::Included(a), Bound::Excluded(a), Bound::Unbounded] {
-        for end in [Bound::Included(b), Bound::Excluded(b), Bound::Unbounded] {
-            let is_empty = match (start, end) {
-                (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-                (Bound::Included(_), Bound::Included(_)) => a > b,
-                _ => a >= b,
-            };
-            let within = |key: &[u8]| {
-                use std::ops::RangeBounds;
-                !is_empty && (start, end).contains(key)
-            };
-            let version = model.keys.iter().any(|((other, key), versions)| {
-                *other == space && within(key) && versions.last().unwrap().0 > after
-            });
-            // An excluded start counts as included for range tombstones.
-            let touching = model.ranges.iter().any(|(other, seqno, range)| {
-                let begins_early = start == Bound::Unbounded || range.covers(a);
-                let within_start =
-                    within(&range.start) || (start == Bound::Excluded(a) && range.start == a);
-                let starts_below = matches!(end, Bound::Unbounded)
-                    || matches!(end, Bound::Included(b) if range.start.as_slice() <= b)
-                    || matches!(end, Bound::Excluded(b) if range.start.as_slice() < b);
-                let touches = match start {
-                    Bound::Unbounded => starts_below,
-                    _ => begins_early || within_start,
-                };
-                *other == space && *seqno > after && !is_empty && touches
-            });
-            let changed = memtable.changed_in(space, start, end, after);
-            assert_eq!(changed, version || touching, "{start:?} to {end:?} after {after:?}");
-        }
-    }
-}
-
-fn run_model(draw: fn(&mut Random) -> Key, seed: u64, steps: u64, with_ranges: bool) {
-    let random = &mut Random(seed);
-    let (memtable, mut model) = (Memtable::new(), Model::default());
-    let mut seqno = Seqno(1);
-    for step in 0..steps {
-        let space = KeyspaceId(random.below(3) as u32);
-        seqno = Seqno(seqno.0 + random.below(2));
-        if with_ranges && random.below(25) == 0 {
-            let end = (random.below(8) != 0).then(|| draw(random));
-            let range = RangeTombstone { start: draw(random), end };
-            model.delete_range(space, &range, seqno);
-            memtable.writer().delete_range(space, range, seqno).unwrap();
-        } else {
-            let key = draw(random);
-            let value = (random.below(5) != 0).then(|| vec![step as u8; random.below(60) as usize]);
-            let prior = memtable.writer().insert(space, &key, seqno, value.as_deref()).unwrap();
-            assert_eq!(prior, model.insert(space, &key, seqno, value.as_deref()));
-        }
-        let (key, at) = (draw(random), Seqno(random.below(seqno.0 + 2)));
-        let seen = memtable.get(space, &key, at).map(|entry| (entry.seqno, entry.value));
-        assert_eq!(seen, model.get(space, &key, at));
-        let newest = model.get(space, &key, Seqno::MAX).map(|(seqno, _)| seqno);
-        assert_eq!(memtable.newest(space, &key), newest);
-        if with_ranges {
-            check_ranges(&memtable, &model, space, at, &key);
-            check_changed(&memtable, &model, space, at, &key, &draw(random));
-        }
-        if step % (steps / 8) == 0 {
-            check_cursor(&memtable, &model, space, at, &key);
-        }
-    }
-    for ((space, key), versions) in &model.keys {
-        for (at, _) in versions {
-            let seen = memtable.get(*space, key, *at).map(|entry| (entry.seqno, entry.value));
-            assert_eq!(seen, visible(versions, *at));
-        }
-    }
-    for space in (0..4).map(KeyspaceId) {
-        check_cursor(&memtable, &model, space, Seqno::MAX, &draw(random));
-        check_cursor(&memtable, &model, space, Seqno(seqno.0 / 2), &draw(random));
-    }
-    assert_eq!(memtable.entries(), model.entries);
-}
-
-#[test]
-fn agrees_with_the_model() {
-    for (name, draw) in KEY_SETS {
-        for seed in 0..if cfg!(miri) { 1 } else { 3 } {
-            let _seed = Seed(name, seed);
-            run_model(*draw, seed, scaled(4000), false);
-        }
-    }
-}
-
-#[test]
-fn range_deletions_agree_with_the_model() {
-    for (name, draw) in KEY_SETS {
-        for seed in 0..if cfg!(miri) { 1 } else { 4 } {
-            let _seed = Seed(name, seed);
-            run_model(*draw, seed, scaled(500), true);
-        }
-    }
-}
-
 #[test]
 fn takes_input_in_any_order() {
     let count = scaled(5000);
@@ -320,14 +104,14 @@ fn takes_input_in_any_order() {
                     1 => count - 1 - step,
                     2 => (step * 7919) % count,
                     3 => {
-                        if step % 2 == 0 {
+                        if step.is_multiple_of(2) {
                             step / 2
                         } else {
                             count / 2 + step / 2
                         }
                     }
                     _ => {
-                        if step % 2 == 0 {
+                        if step.is_multiple_of(2) {
                             count / 2 + step / 2
                         } else {
                             count / 2 - 1 - step / 2
@@ -400,8 +184,9 @@ fn takes_little_memory_for_little() {
 fn holds_many_keyspaces() {
     let memtable = Memtable::new();
     let count = scaled(700) as u32;
-    let id =
-        |number: u32| KeyspaceId(number.wrapping_mul(if number % 2 == 0 { 1 } else { 65_536 }));
+    let id = |number: u32| {
+        KeyspaceId(number.wrapping_mul(if number.is_multiple_of(2) { 1 } else { 65_536 }))
+    };
     for number in 0..count {
         memtable.writer().insert(id(number), b"k", Seqno(1), Some(&number.to_le_bytes())).unwrap();
     }
@@ -504,156 +289,4 @@ fn order_inserts_at_any_place() {
         }
         assert!(order.is_full());
     }
-}
-
-/// One writer sets all keys to the number of its batch and then publishes that number; readers must find
-/// exactly that number everywhere, and only the keys that the batches up to it brought.
-#[test]
-fn readers_see_whole_batches_beside_a_writer() {
-    let (base, added_per_batch, batches) = (scaled(200), 7, scaled(300));
-    let key = |number: u64, random: bool| {
-        let spread = if random { number.wrapping_mul(0x9E37_79B9_7F4A_7C15) } else { number };
-        [b"prefix/that/is/shared/".as_slice(), &spread.to_be_bytes()].concat()
-    };
-    for random in [false, true] {
-        let memtable = Memtable::new();
-        let (published, done) = (AtomicU64::new(0), AtomicBool::new(false));
-        let keys_at = |batch: u64| if batch == 0 { 0 } else { base + batch * added_per_batch };
-        let check = |rng: &mut Random| {
-            let batch = published.load(Ordering::Acquire);
-            let count = keys_at(batch);
-            let mut cursor = memtable.cursor(SPACE, Seqno(batch));
-            let mut seen = 0;
-            let upwards = rng.below(2) == 0;
-            if upwards {
-                cursor.first().unwrap()
-            } else {
-                cursor.last().unwrap()
-            }
-            let mut last: Option<Vec<u8>> = None;
-            while cursor.is_valid() {
-                assert_eq!(cursor.value().unwrap().unwrap().as_bytes(), batch.to_le_bytes());
-                if let Some(last) = &last {
-                    assert_eq!(last.as_slice() < cursor.key(), upwards);
-                }
-                last = Some(cursor.key().to_vec());
-                seen += 1;
-                if upwards { cursor.next().unwrap() } else { cursor.prev().unwrap() }
-            }
-            assert_eq!(seen, count, "keys by cursor at batch {batch}");
-            for _ in 0..200.min(count) {
-                let number = rng.below(count);
-                let entry = memtable.get(SPACE, &key(number, random), Seqno(batch)).unwrap();
-                assert_eq!(entry.value, Some(batch.to_le_bytes().as_slice()));
-            }
-            assert!(memtable.get(SPACE, &key(count, random), Seqno(batch)).is_none());
-        };
-        std::thread::scope(|scope| {
-            for seed in 0..2 {
-                let (check, done) = (&check, &done);
-                scope.spawn(move || {
-                    let rng = &mut Random(seed);
-                    while !done.load(Ordering::Acquire) {
-                        check(rng);
-                    }
-                    check(rng);
-                });
-            }
-            for batch in 1..=batches {
-                let mut writer = memtable.writer();
-                for number in 0..keys_at(batch) {
-                    let value = batch.to_le_bytes();
-                    writer.insert(SPACE, &key(number, random), Seqno(batch), Some(&value)).unwrap();
-                }
-                drop(writer);
-                published.store(batch, Ordering::Release);
-            }
-            done.store(true, Ordering::Release);
-        });
-    }
-}
-
-/// Growth without rewrites, so that splits happen beside readers all the time.
-#[test]
-fn readers_miss_nothing_while_nodes_split() {
-    let count = scaled(60_000);
-    for style in 0..3u64 {
-        let key = |number: u64| match style {
-            0 => number.to_be_bytes(),
-            1 => (count - number).to_be_bytes(),
-            _ => number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes(),
-        };
-        let memtable = Memtable::new();
-        let published = AtomicU64::new(0);
-        std::thread::scope(|scope| {
-            for seed in 0..2 {
-                let (memtable, published) = (&memtable, &published);
-                scope.spawn(move || {
-                    let rng = &mut Random(seed);
-                    loop {
-                        let last = published.load(Ordering::Acquire);
-                        for _ in 0..20.min(last) {
-                            let number = rng.below(last) + 1;
-                            let entry = memtable.get(SPACE, &key(number), Seqno(last));
-                            assert_eq!(entry.map(|entry| entry.seqno), Some(Seqno(number)));
-                            let mut cursor = memtable.cursor(SPACE, Seqno(last));
-                            cursor.seek(&key(number)).unwrap();
-                            assert_eq!(cursor.key(), key(number));
-                            assert_eq!(cursor.seqno(), Seqno(number));
-                        }
-                        if last == count {
-                            break;
-                        }
-                    }
-                });
-            }
-            for number in 1..=count {
-                memtable.writer().insert(SPACE, &key(number), Seqno(number), Some(b"v")).unwrap();
-                published.store(number, Ordering::Release);
-            }
-        });
-    }
-}
-
-/// Range deletions beside readers: each seqno has its own, exact picture.
-#[test]
-fn readers_see_whole_range_deletions() {
-    let (count, rounds) = (scaled(500), scaled(400));
-    let memtable = Memtable::new();
-    let published = AtomicU64::new(0);
-    let key = |number: u64| (number * 3).to_be_bytes();
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let at = published.load(Ordering::Acquire);
-                    // Odd seqnos fill, even ones delete the first half.
-                    let mut cursor = memtable.cursor(SPACE, Seqno(at));
-                    cursor.first().unwrap();
-                    for number in 0..if at == 0 { 0 } else { count } {
-                        assert_eq!(cursor.key(), key(number));
-                        let is_deleted = at % 2 == 0 && number < count / 2;
-                        assert_eq!(cursor.is_tombstone(), is_deleted);
-                        cursor.next().unwrap();
-                    }
-                    assert_eq!(memtable.covers(SPACE, &key(0), Seqno(at)), at >= 2);
-                    assert!(!memtable.covers(SPACE, &key(count / 2), Seqno(at)));
-                    if at == rounds * 2 {
-                        break;
-                    }
-                }
-            });
-        }
-        for round in 0..rounds {
-            let (fill, delete) = (round * 2 + 1, round * 2 + 2);
-            for number in 0..count {
-                memtable.writer().insert(SPACE, &key(number), Seqno(fill), Some(b"v")).unwrap();
-            }
-            published.store(fill, Ordering::Release);
-            let half = key(count / 2).to_vec();
-            let range = RangeTombstone { start: Vec::new(), end: Some(half) };
-            memtable.writer().delete_range(SPACE, range, Seqno(delete)).unwrap();
-            published.store(delete, Ordering::Release);
-        }
-    });
 }

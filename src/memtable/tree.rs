@@ -10,25 +10,18 @@
 //! the new key begins the next (previous) leaf; so sorted input fills nodes. And the writer remembers the
 //! leaf of the last insertions (the *finger*) and does not go down from the root while keys stay in it.
 //!
-//! Invariants:
-//!
-//! 1. Memory is taken before anything is published: a failed insertion changes nothing that can be read.
-//! 2. All nodes and records of a tree lie in the arena that the tree itself lies in, and whose writer is
-//!    passed to each writing function. Every link is set under this one obligation, and everything in an
-//!    arena lives until the arena is dropped, so that no link outlives its target.
-//! 3. The keys that can come into a node share its prefix, as its bounds show.
-#![allow(unsafe_code)]
+//! Invariant: memory is taken before anything is published, so that a failed insertion changes nothing
+//! that can be read.
 
-use super::arena::{ArenaWriter, Either, Link, OutOfMemory};
-use super::node::{Found, Inner, Keys, Leaf, Node, NodeLink, Order, SLOTS, head_of};
-use super::record::{Record, RecordLink};
+use super::arena::{ArenaWriter, OutOfMemory};
+use super::fill::{
+    Finger, add, add_child, copy_inner, copy_leaf, new_leaf, set_node, set_record, tightened, write,
+};
+use super::link::Either;
+use super::node::{Found, Inner, Leaf, Node, NodeLink, SLOTS};
+use super::record::Record;
 use super::walk::{Bounds, Walk};
 use crate::types::Seqno;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// A prefix moves on only if at least so many bytes of the heads become useful.
-const PREFIX_STEP_BYTES: usize = 4;
 
 /// What was there before an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +94,11 @@ impl Tree {
         seqno: Seqno,
     ) -> Result<u64, OutOfMemory> {
         let mut count = 0;
-        let mut next = Walk::at_or_after(self, start);
-        while let Some(walk) = next {
+        let Some(mut walk) = Walk::at_or_after(self, start) else { return Ok(0) };
+        loop {
             let record = walk.record();
             if end.is_some_and(|end| record.key() >= end) {
-                break;
+                return Ok(count);
             }
             if !record.is_tombstone() {
                 let tombstone = write(arena, Some(record), record.key(), seqno, None)?;
@@ -113,9 +106,10 @@ impl Tree {
                 set_record(&keys.records[slot], tombstone);
                 count += 1;
             }
-            next = walk.stepped();
+            if !walk.step() {
+                return Ok(count);
+            }
         }
-        Ok(count)
     }
 
     /// Goes down to the leaf of a key and splits full inner nodes on the way.
@@ -240,67 +234,11 @@ struct Place<'a> {
     parent: Option<(&'a Inner, usize)>,
 }
 
-/// The leaf of the last insertion. Used by the writer only, on a cache line that readers do not touch.
-#[derive(Debug)]
-#[repr(align(64))]
-pub struct Finger {
-    leaf: Link<Leaf>,
-    lower: RecordLink,
-    upper: RecordLink,
-    /// Set by the second insertion into the same leaf, so that scattered input does not pay for bounds.
-    armed: AtomicBool,
-}
-
-impl Finger {
-    pub const fn new() -> Finger {
-        Finger {
-            leaf: Link::empty(),
-            lower: RecordLink::empty(),
-            upper: RecordLink::empty(),
-            armed: AtomicBool::new(false),
-        }
-    }
-
-    /// The remembered leaf, if `key` lies within its bounds.
-    #[inline]
-    fn leaf_of(&self, key: &[u8]) -> Option<&Leaf> {
-        let armed = self.armed.load(Ordering::Relaxed);
-        let within = armed
-            && self.lower.get().is_none_or(|lower| lower.key() <= key)
-            && self.upper.get().is_none_or(|upper| key < upper.key());
-        if within { self.leaf.get() } else { None }
-    }
-
-    /// Remembers a leaf. Must be called for each split, since the leaf before it is of no more use then.
-    #[inline]
-    fn point_to<'a>(&'a self, leaf: &'a Leaf, bounds: Bounds<'a>, in_sequence: bool) {
-        let again = self.leaf.get().is_some_and(|old| std::ptr::eq(old, leaf));
-        let armed = again || in_sequence;
-        self.armed.store(armed, Ordering::Relaxed);
-        // SAFETY: module invariant 2.
-        unsafe {
-            if !again {
-                self.leaf.set(leaf);
-            }
-            if armed {
-                self.lower.set(bounds.lower);
-                self.upper.set(bounds.upper);
-            }
-        }
-    }
-}
-
 impl<'a> Bounds<'a> {
     fn split(self, separator: Record<'a>) -> (Bounds<'a>, Bounds<'a>) {
         let below = Bounds { upper: Some(separator), ..self };
         let above = Bounds { lower: Some(separator), ..self };
         (below, above)
-    }
-
-    /// Length of what all keys within the bounds share, in bytes.
-    fn shared_bytes(self) -> usize {
-        let (Some(lower), Some(upper)) = (self.lower, self.upper) else { return 0 };
-        lower.key().iter().zip(upper.key()).take_while(|(left, right)| left == right).count()
     }
 }
 
@@ -331,103 +269,6 @@ fn put<'a>(
     Ok(Ok(Prior::Absent))
 }
 
-fn new_leaf<'a>(
-    arena: &mut ArenaWriter<'a>,
-    bounds: Bounds<'a>,
-    record: Record<'a>,
-) -> Result<&'a Leaf, OutOfMemory> {
-    let leaf = arena.alloc(Leaf::new(bounds.shared_bytes()))?;
-    add(&leaf.keys, 0, record);
-    Ok(leaf)
-}
-
-/// The leaf itself, or a copy if its narrower bounds allow a useful longer prefix.
-fn tightened<'a>(
-    arena: &mut ArenaWriter<'a>,
-    leaf: &'a Leaf,
-    bounds: Bounds<'a>,
-) -> Result<&'a Leaf, OutOfMemory> {
-    if prefix_for(&leaf.keys, 0..SLOTS, bounds) == leaf.keys.prefix_bytes() {
-        return Ok(leaf);
-    }
-    copy_leaf(arena, leaf, 0..SLOTS, bounds)
-}
-
-fn copy_leaf<'a>(
-    arena: &mut ArenaWriter<'a>,
-    leaf: &'a Leaf,
-    range: Range<usize>,
-    bounds: Bounds<'a>,
-) -> Result<&'a Leaf, OutOfMemory> {
-    let copy = arena.alloc(Leaf::new(prefix_for(&leaf.keys, range.clone(), bounds)))?;
-    let order = leaf.keys.order();
-    range.for_each(|index| copy_key(&leaf.keys, order, index, &copy.keys));
-    Ok(copy)
-}
-
-/// Copies the separators in `range`, and the children before, between and behind them.
-fn copy_inner<'a>(
-    arena: &mut ArenaWriter<'a>,
-    inner: &'a Inner,
-    range: Range<usize>,
-    bounds: Bounds<'a>,
-) -> Result<&'a Inner, OutOfMemory> {
-    let copy = arena.alloc(Inner::new(prefix_for(&inner.keys, range.clone(), bounds)))?;
-    let order = inner.keys.order();
-    set_node(&copy.first_child, inner.child(order, range.start));
-    for (slot, index) in range.enumerate() {
-        set_node(&copy.children[slot], inner.child(order, index + 1));
-        copy_key(&inner.keys, order, index, &copy.keys);
-    }
-    Ok(copy)
-}
-
-/// Adds a key to a node that nobody sees yet, behind those it has.
-fn copy_key<'a>(from: &'a Keys, order: Order, index: usize, to: &'a Keys) {
-    let record = from.record(order, index);
-    let count = to.order().count();
-    if from.prefix_bytes == to.prefix_bytes {
-        add_with_head(to, count, from.head(order, index), record);
-    } else {
-        add(to, count, record);
-    }
-}
-
-/// The prefix for a node that takes over the keys `range` of `keys` and has narrower bounds.
-fn prefix_for(keys: &Keys, range: Range<usize>, bounds: Bounds<'_>) -> usize {
-    let old = keys.prefix_bytes();
-    let order = keys.order();
-    if !range.is_empty() {
-        // Cheap and nearly always enough: what the bounds share, the keys between them share, too.
-        let differing = keys.head(order, range.start) ^ keys.head(order, range.end - 1);
-        if (differing.leading_zeros() as usize) < 8 * PREFIX_STEP_BYTES {
-            return old;
-        }
-    }
-    let shared = bounds.shared_bytes();
-    if shared >= old + PREFIX_STEP_BYTES { shared } else { old }
-}
-
-/// Adds a record to a node that has room, and publishes it.
-fn add<'a>(keys: &'a Keys, index: usize, record: Record<'a>) {
-    let rest = record.key().get(keys.prefix_bytes()..).unwrap_or_default();
-    add_with_head(keys, index, head_of(rest), record);
-}
-
-fn add_with_head<'a>(keys: &'a Keys, index: usize, head: u64, record: Record<'a>) {
-    let order = keys.order();
-    let slot = order.count();
-    keys.heads[slot].store(head, Ordering::Relaxed);
-    set_record(&keys.records[slot], record);
-    keys.publish(order.insert(index));
-}
-
-/// Adds a separator behind the child at `index`, and a child behind that.
-fn add_child<'a>(inner: &'a Inner, index: usize, separator: Record<'a>, child: Node<'a>) {
-    set_node(&inner.children[inner.keys.order().count()], child);
-    add(&inner.keys, index, separator);
-}
-
 fn point_finger<'a>(
     finger: Option<&'a Finger>,
     leaf: &'a Leaf,
@@ -437,25 +278,4 @@ fn point_finger<'a>(
     if let Some(finger) = finger {
         finger.point_to(leaf, bounds, in_sequence);
     }
-}
-
-fn write<'a>(
-    arena: &mut ArenaWriter<'a>,
-    older: Option<Record<'a>>,
-    key: &[u8],
-    seqno: Seqno,
-    value: Option<&[u8]>,
-) -> Result<Record<'a>, OutOfMemory> {
-    // SAFETY: module invariant 2.
-    unsafe { Record::write(arena, older, key, seqno, value) }
-}
-
-fn set_record<'a>(link: &'a RecordLink, record: Record<'a>) {
-    // SAFETY: module invariant 2.
-    unsafe { link.set(Some(record)) }
-}
-
-fn set_node<'a>(link: &'a NodeLink, node: Node<'a>) {
-    // SAFETY: module invariant 2.
-    unsafe { link.set(node) }
 }

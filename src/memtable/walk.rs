@@ -8,9 +8,9 @@
 //! then; it is replaced by copies and never cleared. So a walk that began after a seqno was published
 //! misses nothing at or before that seqno, however old the nodes are that it stands on.
 
-use super::arena::Either;
-use super::node::{Found, Inner, Keys, Node, Order};
-use super::record::Record;
+use super::link::Either;
+use super::node::{Found, Inner, Keys, Leaf, Node, Order};
+use super::record::{Record, prefetch};
 use super::tree::Tree;
 
 /// Where to go down to.
@@ -27,7 +27,6 @@ enum Target<'k> {
 }
 
 /// A position on one key of a tree.
-#[derive(Clone, Copy)]
 pub struct Walk<'a> {
     tree: &'a Tree,
     leaf: LeafView<'a>,
@@ -37,16 +36,16 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// On the first key; `None` if there is none (as in all of these).
     pub fn first(tree: &'a Tree) -> Option<Walk<'a>> {
-        let walk = Walk { tree, leaf: tree.leaf_at(Target::First)?, index: 0 };
-        walk.leaf.prefetch();
-        walk.on_key_or_next()
+        let leaf = tree.leaf_at(Target::First)?;
+        leaf.prefetch();
+        Walk { tree, leaf, index: 0 }.on_key_or_next()
     }
 
     /// On the last key.
     pub fn last(tree: &'a Tree) -> Option<Walk<'a>> {
         let leaf = tree.leaf_at(Target::Last)?;
         leaf.prefetch();
-        Walk { tree, leaf, index: leaf.count() }.stepped_back()
+        Walk { tree, leaf, index: leaf.count() }.on_key_before()
     }
 
     /// On the first key at or after `key`.
@@ -58,13 +57,13 @@ impl<'a> Walk<'a> {
     /// On the last key before `key`.
     pub fn before(tree: &'a Tree, key: &[u8]) -> Option<Walk<'a>> {
         let leaf = tree.leaf_at(Target::Before(key))?;
-        Walk { tree, leaf, index: leaf.search(key).index }.stepped_back()
+        Walk { tree, leaf, index: leaf.search(key).index }.on_key_before()
     }
 
     /// On the last key at or before `key`.
     pub fn at_or_before(tree: &'a Tree, key: &[u8]) -> Option<Walk<'a>> {
         let leaf = tree.leaf_at(Target::At(key))?;
-        Walk { tree, leaf, index: leaf.search(key).child() }.stepped_back()
+        Walk { tree, leaf, index: leaf.search(key).child() }.on_key_before()
     }
 
     /// The newest version of the key.
@@ -78,34 +77,54 @@ impl<'a> Walk<'a> {
         (self.leaf.keys, self.leaf.order.slot(self.index))
     }
 
-    /// One key on.
+    /// To the next key; `false` if there is none, and then the walk is over.
     #[inline]
-    pub fn stepped(self) -> Option<Walk<'a>> {
-        Walk { index: self.index + 1, ..self }.on_key_or_next()
+    pub fn step(&mut self) -> bool {
+        self.index += 1;
+        self.index < self.leaf.count() || self.step_to_next_leaf()
     }
 
-    /// One key back.
+    /// To the key before; `false` if there is none, and then the walk is over.
     #[inline]
-    pub fn stepped_back(self) -> Option<Walk<'a>> {
-        let mut walk = self;
-        while walk.index == 0 {
-            walk.leaf = walk.leaf.prev(walk.tree)?;
-            walk.leaf.prefetch();
-            walk.index = walk.leaf.count();
+    pub fn step_back(&mut self) -> bool {
+        if self.index == 0 && !self.step_to_leaf_before() {
+            return false;
         }
-        walk.index -= 1;
-        Some(walk)
+        self.index -= 1;
+        true
     }
 
-    #[inline]
-    fn on_key_or_next(self) -> Option<Walk<'a>> {
-        let mut walk = self;
-        while walk.index >= walk.leaf.count() {
-            walk.leaf = walk.leaf.next(walk.tree)?;
-            walk.leaf.prefetch();
-            walk.index = 0;
+    /// To the first key of a leaf after this one.
+    fn step_to_next_leaf(&mut self) -> bool {
+        loop {
+            let Some(leaf) = self.leaf.next(self.tree) else { return false };
+            leaf.prefetch_neighbours(|index| index + 1);
+            (self.leaf, self.index) = (leaf, 0);
+            if leaf.count() > 0 {
+                return true;
+            }
         }
-        Some(walk)
+    }
+
+    /// Behind the last key of a leaf before this one.
+    fn step_to_leaf_before(&mut self) -> bool {
+        loop {
+            let Some(leaf) = self.leaf.prev(self.tree) else { return false };
+            leaf.prefetch_neighbours(|index| index.wrapping_sub(1));
+            (self.leaf, self.index) = (leaf, leaf.count());
+            if leaf.count() > 0 {
+                return true;
+            }
+        }
+    }
+
+    fn on_key_or_next(mut self) -> Option<Walk<'a>> {
+        let is_on_key = self.index < self.leaf.count() || self.step_to_next_leaf();
+        is_on_key.then_some(self)
+    }
+
+    fn on_key_before(mut self) -> Option<Walk<'a>> {
+        self.step_back().then_some(self)
     }
 }
 
@@ -215,9 +234,24 @@ impl<'a> LeafView<'a> {
         self.keys.search(self.order, key)
     }
 
-    /// Asks the processor for all records, for a walk over them.
+    /// Asks the processor for all records.
     fn prefetch(&self) {
-        self.keys.records.iter().take(self.count()).for_each(|link| link.prefetch());
+        self.keys.prefetch_all_records();
+    }
+
+    /// Asks the processor for what a walk will need soon: the records of the leaf after this one, and the
+    /// node after that, so that its records can be asked for when the walk has come one leaf further.
+    fn prefetch_neighbours(&self, step: impl Fn(usize) -> usize) {
+        self.prefetch();
+        let Some(parent) = &self.parent else { return };
+        let next = step(parent.index);
+        if let Some(leaf) = parent.peek(next) {
+            leaf.keys.prefetch_all_records();
+        }
+        if let Some(leaf) = parent.peek(step(next)) {
+            prefetch(leaf);
+            leaf.keys.prefetch_records();
+        }
     }
 
     /// The leaf after this one.
@@ -256,6 +290,17 @@ impl<'a> Bounds<'a> {
 }
 
 impl<'a> Parent<'a> {
+    /// The leaf at `index`, if there is one, perhaps not the right one any more.
+    fn peek(&self, index: usize) -> Option<&'a Leaf> {
+        if index > self.order.count() {
+            return None;
+        }
+        match self.inner.child(self.order, index) {
+            Either::Left(leaf) => Some(leaf),
+            Either::Right(_) => None,
+        }
+    }
+
     /// The child at `index`, if the node has not changed.
     fn leaf(&self, index: usize) -> Option<LeafView<'a>> {
         let Either::Left(leaf) = self.inner.child_checked(self.order, index)? else { return None };

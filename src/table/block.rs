@@ -1,4 +1,4 @@
-//! Data blocks: how entries are laid out, written and found.
+//! Data blocks: how entries are laid out and found. ([`stage`](super::stage) writes them.)
 //!
 //! After the block header come one fingerprint byte per entry (the low byte of the key's hash), then,
 //! in the general form, the end of every entry, then the entries in key order. A point lookup scans the
@@ -8,9 +8,7 @@
 //! Invariants: keys in a block are strictly ascending; a block has at least one entry; every access is
 //! bounded, so that a malformed block with a matching checksum gives [`Malformed`], never a panic.
 
-use super::format::{
-    BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Form, MAX_BLOCK_ENTRIES, u16_at, u32_at,
-};
+use super::format::{BLOCK_HEADER_BYTES, BlockKind, Form, MAX_BLOCK_ENTRIES, u16_at, u32_at};
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -40,6 +38,10 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// No entry.
+    pub const EMPTY: Entry =
+        Entry { key_start: 0, key_end: 0, value_end: 0, kind: EntryKind::Tombstone };
+
     /// The key's bytes within the block.
     #[inline]
     pub fn key(&self) -> Range<usize> {
@@ -73,6 +75,17 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// The shape of no block.
+    pub const EMPTY: Layout = Layout {
+        count: 0,
+        form: Form::General,
+        wide: false,
+        key_bytes: 0,
+        stride_bytes: 0,
+        entries_start: 0,
+        entries_end: 0,
+    };
+
     /// Reads the header of a data block; `None` if the parts do not fit into the block.
     #[inline]
     pub fn new(block: &[u8]) -> Option<Layout> {
@@ -129,8 +142,9 @@ impl Layout {
         block.get(BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + self.count()).unwrap_or(&[])
     }
 
-    /// The entry at `position`.
-    #[inline]
+    /// The entry at `position`. Inlined by force: an entry that is returned through memory is stored in
+    /// pieces and loaded as a whole, and such a load waits for all reads before it to finish.
+    #[inline(always)]
     pub fn entry(&self, block: &[u8], position: usize) -> Result<Entry, Malformed> {
         if position >= self.count() {
             return Err(Malformed);
@@ -205,7 +219,7 @@ impl Layout {
         Ok(low)
     }
 
-    #[inline]
+    #[inline(always)]
     fn general_entry(&self, block: &[u8], position: usize) -> Option<Entry> {
         let start = match position {
             0 => 0,
@@ -250,138 +264,6 @@ impl Layout {
     }
 }
 
-/// Gathers the entries of one data block.
-#[derive(Debug, Default)]
-pub struct BlockStage {
-    /// Keys and values, one after the other, without anything between them.
-    records: Vec<u8>,
-    fingerprints: Vec<u8>,
-    shapes: Vec<Shape>,
-    is_uniform: bool,
-    prefix_bytes: usize,
-    /// Filled when a block in the general form is finished.
-    ends: Vec<u8>,
-    entries: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    key_bytes: u16,
-    value_bytes: u16,
-    kind: EntryKind,
-}
-
-impl BlockStage {
-    /// Number of entries gathered.
-    pub fn count(&self) -> usize {
-        self.shapes.len()
-    }
-
-    /// Length of the block if it were finished now, without padding.
-    pub fn block_bytes(&self) -> usize {
-        self.bytes_with(self.count(), self.records.len(), self.prefix_bytes, self.is_uniform)
-    }
-
-    /// Length of the block, without padding, if it had one more entry.
-    pub fn block_bytes_with(&self, key: &[u8], kind: EntryKind, value: &[u8]) -> usize {
-        let shape = Shape::new(key, kind, value);
-        self.bytes_with(
-            self.count() + 1,
-            self.records.len() + key.len() + value.len(),
-            self.prefix_bytes + shape.prefix_bytes(),
-            self.stays_uniform(shape),
-        )
-    }
-
-    /// Adds an entry. Keys have at most 65,535 bytes, values (references included) too.
-    pub fn push(&mut self, key: &[u8], kind: EntryKind, value: &[u8], fingerprint: u8) {
-        let shape = Shape::new(key, kind, value);
-        self.is_uniform = self.stays_uniform(shape);
-        self.prefix_bytes += shape.prefix_bytes();
-        self.records.extend_from_slice(key);
-        self.records.extend_from_slice(value);
-        self.fingerprints.push(fingerprint);
-        self.shapes.push(shape);
-    }
-
-    /// Header and body parts of the block. The caller clears the stage when it has written them.
-    pub fn finish(&mut self, keyspace: u32, number: u32) -> (BlockHeader, [&[u8]; 3]) {
-        let body_bytes = (self.block_bytes() - BLOCK_HEADER_BYTES) as u64;
-        let mut header = BlockHeader::new(BlockKind::Data, keyspace, number, body_bytes)
-            .expect("a data block is far below 4 GiB");
-        header.count = self.count() as u32;
-        if self.is_uniform {
-            let shape = self.shapes[0];
-            header.key_bytes = shape.key_bytes;
-            header.value_bytes = shape.value_bytes;
-            header.form = match shape.kind {
-                EntryKind::Tombstone => Form::UniformTombstones,
-                EntryKind::Value | EntryKind::Apart => Form::UniformValues,
-            };
-            return (header, [&self.fingerprints, &[], &self.records]);
-        }
-        let wide = is_wide(header.length_bytes as usize);
-        let mut rest = self.records.as_slice();
-        for shape in &self.shapes {
-            let (record, after) =
-                rest.split_at(usize::from(shape.key_bytes) + usize::from(shape.value_bytes));
-            rest = after;
-            put_varint(&mut self.entries, shape.word());
-            self.entries.extend_from_slice(record);
-            let end = self.entries.len() as u32;
-            self.ends.extend_from_slice(&end.to_le_bytes()[..if wide { 4 } else { 2 }]);
-        }
-        (header, [&self.fingerprints, &self.ends, &self.entries])
-    }
-
-    /// Makes room for the next block.
-    pub fn clear(&mut self) {
-        self.records.clear();
-        self.fingerprints.clear();
-        self.shapes.clear();
-        self.ends.clear();
-        self.entries.clear();
-        self.prefix_bytes = 0;
-        self.is_uniform = false;
-    }
-
-    fn stays_uniform(&self, shape: Shape) -> bool {
-        match self.shapes.first() {
-            None => shape.kind != EntryKind::Apart,
-            Some(first) => self.is_uniform && *first == shape,
-        }
-    }
-
-    fn bytes_with(&self, count: usize, raw: usize, prefix: usize, is_uniform: bool) -> usize {
-        let common = BLOCK_HEADER_BYTES + count + raw;
-        if is_uniform {
-            return common;
-        }
-        let narrow = common + prefix + 2 * count;
-        narrow + if is_wide(narrow) { 2 * count } else { 0 }
-    }
-}
-
-impl Shape {
-    fn new(key: &[u8], kind: EntryKind, value: &[u8]) -> Shape {
-        debug_assert!(key.len() <= usize::from(u16::MAX) && value.len() <= usize::from(u16::MAX));
-        Shape { key_bytes: key.len() as u16, value_bytes: value.len() as u16, kind }
-    }
-
-    /// Key length and kind, as they stand before the key in the general form.
-    fn word(self) -> u32 {
-        u32::from(self.key_bytes) << 2 | self.kind as u32
-    }
-
-    fn prefix_bytes(self) -> usize {
-        match self.word() {
-            0..0x80 => 1,
-            0x80..0x4000 => 2,
-            _ => 3,
-        }
-    }
-}
-
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 
 /// The high bit of every byte of `word` that is zero; exact.
@@ -394,11 +276,12 @@ fn zero_bytes(word: u64) -> u64 {
 /// Entry ends take four bytes where a block's length does not fit into two. Decided by the length that
 /// is a multiple of 64, so that writer and reader agree.
 #[inline]
-fn is_wide(block_bytes: usize) -> bool {
+pub fn is_wide(block_bytes: usize) -> bool {
     block_bytes > 1 << 16
 }
 
 /// A little-endian base-128 number of two or three bytes, and how many it took.
+#[cold]
 fn varint(bytes: &[u8]) -> Option<(u32, u32)> {
     let (first, second) = (u32::from(*bytes.first()?), u32::from(*bytes.get(1)?));
     let low = first & 0x7f | (second & 0x7f) << 7;
@@ -407,12 +290,4 @@ fn varint(bytes: &[u8]) -> Option<(u32, u32)> {
     }
     let third = u32::from(*bytes.get(2)?);
     (third < 0x10).then_some((low | third << 14, 3))
-}
-
-fn put_varint(out: &mut Vec<u8>, mut word: u32) {
-    while word >= 0x80 {
-        out.push(word as u8 | 0x80);
-        word >>= 7;
-    }
-    out.push(word as u8);
 }

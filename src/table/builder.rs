@@ -8,13 +8,14 @@
 //! Invariants: the builder writes each byte of the file once, in order, and never syncs; after an error
 //! the file is of no use and is to be removed.
 
-use super::block::{BlockStage, EntryKind};
+use super::block::EntryKind;
 use super::fence::separator;
 use super::filter::Filter;
 use super::format::{BlockHeader, BlockKind, Extent, FOOTER_BYTES, FileHeader, Identity};
 use super::index::{Footer, SectionDraft, encode_block_table};
 use super::meta::TableMeta;
 use super::output::{CHUNK_BYTES, Output};
+use super::stage::BlockStage;
 use super::{TableOptions, key_hash, ranges};
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};

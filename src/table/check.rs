@@ -11,7 +11,8 @@ use super::filter::Filter;
 use super::format::{BlockKind, Extent, FILE_HEADER_BYTES, FOOTER_BYTES};
 use super::index::Section;
 use super::key_hash;
-use super::reader::{Loaded, Table, body};
+use super::load::body;
+use super::reader::{Loaded, Table};
 use crate::error::Result;
 
 /// What [`Table::check`] counted.

@@ -83,7 +83,7 @@ impl Filter {
 /// The line of a hash: its upper half, scaled. Always below `count`.
 #[inline]
 fn line_of(hash: u64, count: usize) -> usize {
-    ((hash >> 32) * count as u64 >> 32) as usize
+    (((hash >> 32) * count as u64) >> 32) as usize
 }
 
 /// One bit for each word, six bits of a remixed hash each.

@@ -180,7 +180,7 @@ impl Section {
         let (block_count, range_block_count) = (take_u32(input)?, take_u32(input)?);
         let (entries, tombstones) = (take_u64(input)?, take_u64(input)?);
         let block_bytes = take_u64(input)?;
-        let prefix = take_key(input)?.to_vec();
+        let prefix = take_key(input)?;
         let fence_count = block_count.saturating_sub(1) as usize;
         let mut blob = Vec::new();
         // Each fence takes at least two bytes, so the input bounds what is allocated.
@@ -204,7 +204,7 @@ impl Section {
             first_block,
             block_count,
             range_block_count,
-            fences: Fences::new(prefix, ends, blob),
+            fences: Fences::new(prefix, &ends, &blob)?,
             ranges: Vec::new(),
         })
     }

@@ -8,9 +8,9 @@
 //! file header │ data, value, data, data, value … │ ranges │ index │ filter │ footer
 //! ```
 //!
-//! - [`TableBuilder`] writes one, front to back ([`output`], [`block`], [`filter`]).
+//! - [`TableBuilder`] writes one, front to back ([`stage`], [`output`]).
 //! - [`Table`] reads one. Making it costs nothing; the first use opens the file and loads the index
-//!   ([`index`], [`fence`]); the first use of each block verifies it ([`reader`]).
+//!   ([`load`], [`index`], [`fence`]); the first use of each block verifies it ([`reader`], [`block`]).
 //! - [`TableCursor`] moves over one section. [`Table::check`] proves a whole file ([`check`]);
 //!   [`salvage`] gets the entries out of a file that lost its index.
 //!
@@ -30,11 +30,13 @@ mod fence;
 mod filter;
 mod format;
 mod index;
+mod load;
 mod meta;
 mod output;
 mod ranges;
 mod reader;
 mod salvage;
+mod stage;
 #[cfg(test)]
 mod tests;
 

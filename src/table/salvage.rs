@@ -14,8 +14,8 @@ use super::format::{
     ALIGNMENT_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FILE_HEADER_BYTES, FileHeader,
     Identity,
 };
+use super::load::body;
 use super::ranges;
-use super::reader::body;
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};
 use crate::fs::{self, File};

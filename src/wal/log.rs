@@ -44,6 +44,8 @@ pub struct Log {
     poisoned: AtomicBool,
     durable: AtomicU64,
     durable_seqno: AtomicU64,
+    /// Commits up to here are in the memtable. A commit is in the log first, and may be durable before.
+    applied: AtomicU64,
     /// Commits up to here are visible to readers.
     visible: AtomicU64,
     counters: Arc<Counters>,
@@ -112,6 +114,7 @@ impl Log {
             poisoned: AtomicBool::new(false),
             durable: AtomicU64::new(0),
             durable_seqno: AtomicU64::new(seqno.get()),
+            applied: AtomicU64::new(seqno.get()),
             visible: AtomicU64::new(seqno.get()),
             counters,
         }
@@ -123,6 +126,8 @@ impl Log {
         let first = segment.first_group();
         buffer.segment = Some(segment);
         buffer.position = first;
+        buffer.last_group_end = first;
+        buffer.unpadded = None;
         buffer.align = false;
         buffer.epoch = epoch;
         buffer.salt = salt;
@@ -196,9 +201,20 @@ impl Log {
         Lsn(self.durable.load(Ordering::Acquire))
     }
 
-    /// The last commit that is durable.
+    /// The last commit that is durable, and can be read.
     pub fn durable_seqno(&self) -> Seqno {
-        Seqno(self.durable_seqno.load(Ordering::Acquire))
+        let durable = self.durable_seqno.load(Ordering::SeqCst);
+        Seqno(durable.min(self.applied.load(Ordering::SeqCst)))
+    }
+
+    /// A commit is in the memtable: from now on it may be shown.
+    pub fn mark_applied(&self, seqno: Seqno) {
+        self.applied.store(seqno.get(), Ordering::SeqCst);
+        // A flush that took the record along before this could not show it; either it sees what was
+        // just stored, or this sees what it stored.
+        if self.durable_seqno.load(Ordering::SeqCst) >= seqno.get() {
+            self.show(seqno);
+        }
     }
 
     /// The last commit that readers see.
@@ -207,10 +223,11 @@ impl Log {
         Seqno(self.visible.load(Ordering::Acquire))
     }
 
-    /// Lets readers see all commits up to `seqno`, unless the log is poisoned.
+    /// Lets readers see all commits up to `seqno` that are applied, unless the log is poisoned.
     pub fn show(&self, seqno: Seqno) {
         if !self.poisoned.load(Ordering::Acquire) {
-            self.visible.fetch_max(seqno.get(), Ordering::AcqRel);
+            let seqno = seqno.get().min(self.applied.load(Ordering::SeqCst));
+            self.visible.fetch_max(seqno, Ordering::AcqRel);
         }
     }
 
@@ -333,7 +350,7 @@ impl Log {
                         state.witnessed = done.vouched;
                     }
                     self.durable.store(state.durable.get(), Ordering::Release);
-                    self.durable_seqno.fetch_max(done.last_seqno.get(), Ordering::AcqRel);
+                    self.durable_seqno.fetch_max(done.last_seqno.get(), Ordering::SeqCst);
                     self.show(done.last_seqno);
                 }
                 Ok(())

@@ -1,22 +1,11 @@
 //! The everyday life of a database: write, read, close, open again, on a disk and on the simulated one.
 
+use crate::support::{on_both, open};
 use highwater::fs::FileSystem;
-use highwater::fs::os::OsFileSystem;
 use highwater::fs::sim::SimDisk;
 use highwater::{Database, Durability, Error};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
-
-/// Runs a check on the operating system's disk and on the simulated one.
-fn on_both(check: impl Fn(Arc<dyn FileSystem>, PathBuf)) {
-    let dir = tempfile::tempdir().unwrap();
-    check(Arc::new(OsFileSystem::new()), dir.path().join("db"));
-    check(Arc::new(SimDisk::new()), PathBuf::from("/db"));
-}
-
-fn open(fs: &Arc<dyn FileSystem>, path: &PathBuf) -> Database {
-    Database::builder().file_system(fs.clone()).memory_budget(1 << 20).open(path).unwrap()
-}
 
 #[test]
 fn what_is_written_is_read_back() {
@@ -120,19 +109,19 @@ fn a_second_open_is_locked_out() {
 fn an_unclean_stop_loses_nothing_that_was_synced() {
     let disk = SimDisk::new();
     let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
-    let db = open(&fs, &"/db".into());
+    let db = open(&fs, Path::new("/db"));
     let users = db.keyspace("users").unwrap();
     for i in 0..100_u32 {
         users.insert(i.to_be_bytes(), i.to_le_bytes()).unwrap();
     }
     let crashed: Arc<dyn FileSystem> = Arc::new(disk.power_cut(3));
-    let db = open(&crashed, &"/db".into());
+    let db = open(&crashed, Path::new("/db"));
     assert!(!db.recovery().clean);
     let users = db.existing_keyspace("users").unwrap();
     assert_eq!(users.len().unwrap(), 100);
     users.insert("more", "yes").unwrap();
     db.close().unwrap();
-    let db = open(&crashed, &"/db".into());
+    let db = open(&crashed, Path::new("/db"));
     assert!(db.recovery().clean);
     assert_eq!(db.keyspace("users").unwrap().len().unwrap(), 101);
 }

@@ -1,3 +1,7 @@
 //! The integration tests: one binary, one module per subject.
 
+mod bad_input;
 mod basics;
+mod concurrent;
+mod model;
+mod support;

@@ -4,7 +4,7 @@ use super::{
     BlockCache, DATABASE, FILE_ID, MemoryFile, MemoryFs, Model, path, read_everything, table,
 };
 use crate::Error;
-use crate::table::format::{FileHeader, Identity};
+use crate::table::format::{BlockHeader, BlockKind, Extent, FileHeader, Identity};
 use crate::table::{ReadMode, Table, TableMeta, TableOptions};
 use crate::types::{DatabaseId, FileId};
 use parking_lot::Mutex;
@@ -148,39 +148,199 @@ fn a_block_moved_within_its_file_does_not_verify() {
 
 #[test]
 fn malformed_blocks_with_matching_checksums_are_damage() {
-    // Every byte of a data block set to a few values, resealed: never a panic, never out of bounds.
-    use crate::table::format::BlockHeader;
+    // Every byte of every block set to a few values, resealed: never a panic, never out of bounds; and
+    // where something vouches for the checksum, never accepted.
     let mut model = Model::default();
     model.put(1, "aa", "1");
     model.put(1, "bbb", "22");
     model.put(1, "c", vec![5; 9000]);
     model.delete(1, "d");
     let (bytes, meta) = model.build(SMALL);
-    let identity = Identity { database: DATABASE, file_id: FILE_ID };
-    let mut offset = 64;
-    while let Some((header, _)) = BlockHeader::decode(&bytes[offset..]) {
+    for (offset, header) in blocks(&bytes) {
         let length = header.length_bytes as usize;
+        let is_vouched = !matches!(header.kind, BlockKind::Data | BlockKind::Value);
         for place in (offset + 8..offset + length).take(400) {
             for value in [0, 1, 0x7f, 0x80, 0xff] {
-                let mut bytes = bytes.clone();
-                bytes[place] = value;
-                let mut hasher = identity.hasher(offset as u64);
-                hasher.update(&bytes[offset + 8..offset + length]);
-                let crc = hasher.finalize();
-                bytes[offset + 4..offset + 8].copy_from_slice(&crc.to_le_bytes());
+                let mut changed = bytes.clone();
+                changed[place] = value;
+                reseal(&mut changed, offset, length);
                 for mode in [ReadMode::Mmap, ReadMode::Pread] {
-                    let table = table(bytes.clone(), &meta, mode);
+                    let table = table(changed.clone(), &meta, mode);
                     let _ = read_everything(&table, &model);
-                    let _ = table.check(&mut |_| {});
+                    let checked = table.check(&mut |_| {});
+                    let is_refused = checked.is_err_and(|error| error.is_damage());
+                    let must_be = is_vouched && changed != bytes;
+                    assert!(is_refused || !must_be, "{:?} block, byte {place}", header.kind);
                 }
             }
         }
-        offset += length;
-        if offset == bytes.len() {
-            break;
+    }
+}
+
+#[test]
+fn contradictions_with_matching_checksums_are_found_by_the_check() {
+    let mut model = Model::default();
+    for number in 0..30_u8 {
+        model.put(1, [b'k', number, b'!'], "value");
+    }
+    model.put(2, "one", vec![1; 9000]);
+    model.put(2, "two", vec![2; 9000]);
+    let (bytes, meta) = model.build(TableOptions { block_bytes: 192, filter: true });
+    let blocks = blocks(&bytes);
+    let data: Vec<usize> = blocks
+        .iter()
+        .filter(|block| block.1.kind == BlockKind::Data)
+        .map(|block| block.0)
+        .collect();
+    let count = blocks[0].1.count as usize;
+    let first_key = 64 + 32 + count;
+    let references = |offset: usize| {
+        let at = bytes[offset..].windows(3).position(|window| window == b"one").unwrap();
+        offset + at + 3
+    };
+    let last = data[data.len() - 1];
+    type Change<'c> = &'c dyn Fn(&mut [u8]);
+    let changes: [(&str, usize, Change<'_>); 7] = [
+        ("fingerprint", data[0], &|bytes| bytes[64 + 32 + 1] ^= 1),
+        ("out of order", data[0], &|bytes| bytes[first_key + 8 + 1] = 0),
+        ("index leads", data[0], &|bytes| bytes[first_key + 8 * (count - 1) + 1] = 0xff),
+        ("outside the bounds", data[0], &|bytes| bytes[first_key] = b'a'),
+        ("not its own", last, &|bytes| bytes[references(last)] = 1),
+        ("not its own", last, &|bytes| bytes[references(last) + 4] ^= 1),
+        ("not the one that the index names", data[1], &|bytes| bytes[data[1] + 20] = 0),
+    ];
+    for (expected, offset, change) in changes {
+        let mut changed = bytes.clone();
+        change(&mut changed);
+        assert_ne!(changed, bytes, "{expected}");
+        let length = BlockHeader::decode(&bytes[offset..]).unwrap().0.length_bytes as usize;
+        reseal(&mut changed, offset, length);
+        let error = table(changed, &meta, ReadMode::Mmap).check(&mut |_| {}).unwrap_err();
+        assert!(error.is_damage() && error.to_string().contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn an_index_that_lies_with_all_checksums_matching_is_refused_or_harmless() {
+    let model = small_model();
+    let (bytes, meta) = model.build(SMALL);
+    let sound = read_everything(&table(bytes.clone(), &meta, ReadMode::Mmap), &model).unwrap();
+    let footer_at = bytes.len() - 128;
+    for (offset, header) in blocks(&bytes) {
+        if !matches!(header.kind, BlockKind::Index | BlockKind::Footer | BlockKind::Filter) {
+            continue;
+        }
+        let length = header.length_bytes as usize;
+        let body_end = offset + length - usize::from(header.padding_bytes);
+        for place in (offset + 16..offset + 28).chain(offset + 32..body_end) {
+            for value in [0, 1, 0x7f, 0x80, 0xff, bytes[place] ^ 1] {
+                let (mut changed, mut meta) = (bytes.clone(), meta.clone());
+                changed[place] = value;
+                let is_same = changed == bytes;
+                let crc = reseal(&mut changed, offset, length);
+                let crc_at = match header.kind {
+                    BlockKind::Index => Some(footer_at + 32 + 48),
+                    BlockKind::Filter => Some(footer_at + 32 + 52),
+                    _ => None,
+                };
+                if let Some(crc_at) = crc_at {
+                    changed[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+                }
+                meta.footer_crc = reseal(&mut changed, footer_at, 128);
+                let table = table(changed, &meta, ReadMode::Mmap);
+                let said = read_everything(&table, &model);
+                let checked = table.check(&mut |_| {});
+                let is_sound = is_same || said.is_ok_and(|said| said == sound);
+                assert!(is_sound || checked.is_err(), "{:?} byte {place}: {value}", header.kind);
+            }
         }
     }
-    assert_eq!(offset, bytes.len());
+}
+
+#[test]
+fn gaps_and_wrong_sizes_are_found_by_the_check() {
+    let model = small_model();
+    let (bytes, meta) = model.build(SMALL);
+    let footer_at = bytes.len() - 128;
+    let (index_at, header) =
+        *blocks(&bytes).iter().find(|block| block.1.kind == BlockKind::Index).unwrap();
+    let number_at = |at| u32::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    let extents: usize = (0..3).map(|part| number_at(index_at + 32 + 4 * part)).sum();
+    let sections_at = index_at + 32 + 12 + 8 * extents;
+    // The low byte of a section's block bytes; the last extent, that of a range block, twice as long.
+    for place in [sections_at + 28, sections_at - 8] {
+        let (mut changed, mut meta) = (bytes.clone(), meta.clone());
+        changed[place] ^= 3;
+        let crc = reseal(&mut changed, index_at, header.length_bytes as usize);
+        changed[footer_at + 80..footer_at + 84].copy_from_slice(&crc.to_le_bytes());
+        meta.footer_crc = reseal(&mut changed, footer_at, 128);
+        assert!(table(changed, &meta, ReadMode::Mmap).check(&mut |_| {}).is_err(), "{place}");
+    }
+    // A block that nothing names, between the ranges and the index.
+    let mut builder = Model::default();
+    builder.put(1, "a", "b");
+    let (bytes, meta) = builder.build(TableOptions { block_bytes: 96, filter: false });
+    let (index_at, header) =
+        *blocks(&bytes).iter().find(|block| block.1.kind == BlockKind::Index).unwrap();
+    let length = header.length_bytes as usize;
+    let mut changed = bytes.clone();
+    changed.splice(index_at..index_at, bytes[64..128].iter().copied());
+    reseal(&mut changed, index_at, 64);
+    let crc = reseal(&mut changed, index_at + 64, length);
+    let footer_at = changed.len() - 128;
+    let extent = Extent::new(index_at as u64 + 64, length as u64).unwrap().encode();
+    let file_bytes = changed.len() as u64;
+    changed[footer_at + 32..footer_at + 40].copy_from_slice(&file_bytes.to_le_bytes());
+    changed[footer_at + 64..footer_at + 72].copy_from_slice(&extent.to_le_bytes());
+    changed[footer_at + 80..footer_at + 84].copy_from_slice(&crc.to_le_bytes());
+    let footer_crc = reseal(&mut changed, footer_at, 128);
+    let meta = TableMeta { footer_crc, file_bytes, ..meta };
+    let table = table(changed, &meta, ReadMode::Mmap);
+    assert_eq!(table.sections().unwrap().len(), 1);
+    let error = table.check(&mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("cover"), "{error}");
+}
+
+#[test]
+fn padding_that_is_not_zero_is_damage_even_with_a_matching_checksum() {
+    let model = small_model();
+    let (bytes, meta) = model.build(SMALL);
+    for (offset, header) in blocks(&bytes) {
+        if header.padding_bytes == 0 {
+            continue;
+        }
+        let length = header.length_bytes as usize;
+        let mut changed = bytes.clone();
+        changed[offset + length - 1] = 1;
+        reseal(&mut changed, offset, length);
+        for mode in [ReadMode::Mmap, ReadMode::Pread] {
+            let table = table(changed.clone(), &meta, mode);
+            assert!(read_everything(&table, &model).is_err(), "{:?} {mode:?}", header.kind);
+            assert!(table.check(&mut |_| {}).is_err(), "{:?} {mode:?}", header.kind);
+        }
+    }
+}
+
+/// All blocks of a table: offset and header.
+fn blocks(bytes: &[u8]) -> Vec<(usize, BlockHeader)> {
+    let mut blocks = Vec::new();
+    let mut offset = 64;
+    while offset < bytes.len() {
+        let (header, _) = BlockHeader::decode(&bytes[offset..]).unwrap();
+        blocks.push((offset, header));
+        offset += header.length_bytes as usize;
+    }
+    blocks
+}
+
+/// Makes the checksum of a changed block match again.
+fn reseal(bytes: &mut [u8], offset: usize, length: usize) -> u32 {
+    let identity = Identity { database: DATABASE, file_id: FILE_ID };
+    let mut hasher = identity.hasher(offset as u64);
+    hasher.update(&bytes[offset + 8..offset + length]);
+    let crc = hasher.finalize();
+    bytes[offset + 4..offset + 8].copy_from_slice(&crc.to_le_bytes());
+    crc
 }
 
 #[test]

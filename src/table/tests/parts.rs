@@ -55,7 +55,7 @@ fn ranks_are_those_of_a_plain_search() {
             blob.extend_from_slice(&key[prefix.len()..]);
             ends.push(blob.len() as u32);
         }
-        let fences = Fences::new(prefix, ends, blob);
+        let fences = Fences::new(&prefix, &ends, &blob).unwrap();
         let mut probes = keys.clone();
         for key in &keys {
             let mut beside = key.clone();

@@ -50,6 +50,8 @@ fn edges_of_lengths_read_back() {
         for mode in MODES {
             let table = table(bytes.clone(), &meta, mode);
             verify(&table, &model, &mut random, &format!("{mode:?} {block_bytes}"));
+            // 8,193 and more bytes: 3 in keyspace 3, all 7 of keyspace 6.
+            assert_eq!(table.check(&mut |_| {}).unwrap().value_blocks, 10);
         }
     }
 }

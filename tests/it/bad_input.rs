@@ -1,0 +1,237 @@
+//! Bad input: each gets a typed error that says what to do, and leaves every byte as it was.
+
+use crate::support::files;
+use highwater::{Database, Error, MAX_KEY_BYTES};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A small closed database with a table, a manifest and live log.
+fn database(dir: &Path) -> PathBuf {
+    let path = dir.join("db");
+    let db = Database::open(&path).unwrap();
+    let items = db.keyspace("items").unwrap();
+    for i in 0..2000_u32 {
+        items.insert_with(i.to_be_bytes(), vec![7; 100], highwater::Durability::Memory).unwrap();
+    }
+    db.checkpoint().unwrap();
+    items.insert("late", "in the log").unwrap();
+    db.close().unwrap();
+    path
+}
+
+fn file_like(path: &Path, start: &str) -> PathBuf {
+    let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    let name = names.iter().find(|name| name.to_str().unwrap().starts_with(start)).unwrap();
+    path.join(name)
+}
+
+/// Spoils a database, expects the open to fail as `fits` says, and the files to stay as they are.
+fn refused(what: &str, spoil: impl Fn(&Path), fits: impl Fn(&Error) -> bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    spoil(&path);
+    let before = files(&path);
+    for read_only in [true, false] {
+        let error = Database::builder()
+            .read_only(read_only)
+            .open(&path)
+            .and_then(|db| {
+                let items = db.keyspace("items")?;
+                db.snapshot().iter(&items)?.try_for_each(|entry| entry.map(drop))
+            })
+            .unwrap_err();
+        assert!(fits(&error), "{what}: {error:?}");
+        assert!(error.to_string().contains(';'), "{what}: no advice in {error}");
+        assert_eq!(files(&path), before, "{what}: something was written");
+    }
+}
+
+#[test]
+fn damaged_files_are_refused_with_their_name() {
+    let damage = |name: &'static str| move |error: &Error| matches!(error, Error::Damage { file, .. } if file.file_name().unwrap().to_str().unwrap().starts_with(name));
+    refused("no table", |p| fs::remove_file(file_like(p, "table-")).unwrap(), damage("table-"));
+    refused(
+        "a short table",
+        |p| {
+            let path = file_like(p, "table-");
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+        },
+        damage("table-"),
+    );
+    refused(
+        "a flipped table",
+        |p| {
+            let path = file_like(p, "table-");
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&path, bytes).unwrap();
+        },
+        damage("table-"),
+    );
+    refused("no segment", |p| fs::remove_file(file_like(p, "log-")).unwrap(), damage("log-"));
+    refused(
+        "a short segment",
+        |p| {
+            let file = fs::File::options().write(true).open(file_like(p, "log-")).unwrap();
+            file.set_len(5000).unwrap();
+        },
+        damage("log-"),
+    );
+    refused("no manifest", |p| fs::remove_file(p.join("MANIFEST")).unwrap(), damage("MANIFEST"));
+    refused(
+        "an empty manifest",
+        |p| fs::write(p.join("MANIFEST"), b"").unwrap(),
+        damage("MANIFEST"),
+    );
+    refused(
+        "another format",
+        |p| {
+            fs::write(p.join("MANIFEST"), b"SQLite format 3\0 and so on, more than a header")
+                .unwrap()
+        },
+        damage("MANIFEST"),
+    );
+}
+
+#[test]
+fn a_newer_version_is_unsupported_not_damaged() {
+    refused(
+        "a newer manifest",
+        |p| {
+            // The version lies in the header, whose checksum a newer version would have written, too.
+            let path = p.join("MANIFEST");
+            let bytes = fs::read(&path).unwrap();
+            let mut bytes = bytes;
+            bytes[8..12].copy_from_slice(&99_u32.to_le_bytes());
+            let crc = crc32fast::hash(&bytes[..60]);
+            bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+            fs::write(&path, bytes).unwrap();
+        },
+        |error| matches!(error, Error::Unsupported { found, supported, .. } if found > supported),
+    );
+}
+
+#[test]
+fn a_path_that_is_no_database_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "text").unwrap();
+    assert!(matches!(Database::open(&file), Err(Error::NotADatabase { .. })));
+    assert!(matches!(
+        Database::open(file.join("below")),
+        Err(Error::Io { .. } | Error::NotADatabase { .. })
+    ));
+
+    let foreign = dir.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("holiday.jpg"), "picture").unwrap();
+    assert!(matches!(Database::open(&foreign), Err(Error::NotADatabase { .. })));
+    assert_eq!(
+        fs::read_dir(&foreign).unwrap().count(),
+        1,
+        "a file was made in a foreign directory"
+    );
+
+    let missing = dir.path().join("missing");
+    for builder in [Database::builder().create(false), Database::builder().read_only(true)] {
+        assert!(matches!(builder.open(&missing), Err(Error::NotFound { .. })));
+    }
+    assert!(!missing.exists());
+    assert!(matches!(Database::open(""), Err(Error::InvalidArgument(_))));
+}
+
+#[test]
+fn foreign_files_beside_a_database_do_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    fs::write(path.join("notes.txt"), "mine").unwrap();
+    fs::write(path.join("log-zz.hwl"), "not ours either").unwrap();
+    fs::create_dir(path.join("folder")).unwrap();
+    let db = Database::open(&path).unwrap();
+    assert_eq!(db.keyspace("items").unwrap().len().unwrap(), 2001);
+    db.compact().unwrap();
+    db.close().unwrap();
+    assert_eq!(fs::read(path.join("notes.txt")).unwrap(), b"mine");
+    assert_eq!(fs::read(path.join("log-zz.hwl")).unwrap(), b"not ours either");
+    assert!(path.join("folder").exists());
+}
+
+#[test]
+fn keys_values_and_names_have_limits() {
+    let db = Database::in_memory().unwrap();
+    let items = db.keyspace("items").unwrap();
+    let longest = vec![1; MAX_KEY_BYTES];
+    items.insert(&longest, "v").unwrap();
+    assert_eq!(items.get(&longest).unwrap().unwrap(), b"v");
+    let over = vec![1; MAX_KEY_BYTES + 1];
+    assert!(matches!(items.insert(&over, "v"), Err(Error::Limit { limit: 65_535, .. })));
+    assert_eq!(items.get(&over).unwrap(), None);
+    assert!(matches!(db.keyspace(""), Err(Error::InvalidArgument(_))));
+    assert!(matches!(db.keyspace(&"n".repeat(256)), Err(Error::Limit { limit: 255, .. })));
+    assert!(matches!(db.existing_keyspace("none"), Err(Error::KeyspaceNotFound { .. })));
+    let other = Database::in_memory().unwrap();
+    let foreign = other.keyspace("items").unwrap();
+    assert!(matches!(db.snapshot().get(&foreign, "k"), Err(Error::InvalidArgument(_))));
+}
+
+#[test]
+fn values_of_many_sizes_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::builder().memory_budget(4 << 20).open(dir.path().join("db")).unwrap();
+    let items = db.keyspace("items").unwrap();
+    let sizes = [0, 1, 8191, 8192, 8193, 100_000, 300_000, 1 << 20, 5 << 20, 20 << 20];
+    for (i, size) in sizes.into_iter().enumerate() {
+        items.insert([i as u8], vec![i as u8; size]).unwrap();
+    }
+    let check = |db: &Database| {
+        let items = db.existing_keyspace("items").unwrap();
+        for (i, size) in sizes.into_iter().enumerate() {
+            assert!(items.get([i as u8]).unwrap().unwrap() == vec![i as u8; size], "{size}");
+        }
+    };
+    check(&db);
+    db.compact().unwrap();
+    check(&db);
+    db.close().unwrap();
+    check(
+        &Database::builder()
+            .read_mode(highwater::ReadMode::Pread)
+            .open(dir.path().join("db"))
+            .unwrap(),
+    );
+}
+
+#[test]
+fn a_closed_database_says_so() {
+    let db = Database::in_memory().unwrap();
+    let items = db.keyspace("items").unwrap();
+    items.insert("k", "v").unwrap();
+    let snapshot = db.snapshot();
+    db.clone().close().unwrap();
+    assert!(matches!(items.insert("k", "w"), Err(Error::Closed)));
+    assert!(matches!(db.write(), Err(Error::Closed)));
+    assert_eq!(snapshot.get(&items, "k").unwrap().unwrap(), "v");
+    db.close().unwrap();
+}
+
+#[test]
+fn a_read_only_open_beside_the_owner_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let owner = Database::open(&path).unwrap();
+    let items = owner.keyspace("items").unwrap();
+    items.insert("now", "durable").unwrap();
+    owner.sync().unwrap();
+    let before = files(&path);
+    let reader = Database::builder().read_only(true).open(&path).unwrap();
+    let seen = reader.existing_keyspace("items").unwrap();
+    assert_eq!(seen.get("late").unwrap().unwrap(), b"in the log");
+    assert!(matches!(seen.insert("k", "v"), Err(Error::ReadOnly)));
+    assert!(matches!(reader.checkpoint(), Err(Error::ReadOnly)));
+    reader.close().unwrap();
+    assert_eq!(files(&path), before);
+    items.insert("and", "goes on").unwrap();
+}
