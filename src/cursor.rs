@@ -36,7 +36,7 @@ pub(crate) trait Cursor<'a> {
 /// Hides the keys `start..end` (`end` of `None`: to the last key) in all layers below the one that holds
 /// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RangeTombstone {
+pub struct RangeTombstone {
     /// First hidden key.
     pub start: Vec<u8>,
     /// First key that is not hidden any more.

@@ -30,6 +30,7 @@
 
 mod bytes;
 mod catalog;
+pub mod check;
 mod checkpoint;
 mod cursor;
 mod db;

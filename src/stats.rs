@@ -62,6 +62,8 @@ pub struct Stats {
     pub memtable_bytes: u64,
     /// Bytes of all live tables.
     pub live_table_bytes: u64,
+    /// Bytes of memory that the tables' indexes and filters hold.
+    pub index_bytes: u64,
     /// Live tables.
     pub tables: u64,
     /// Sorted runs that a read may have to look into.

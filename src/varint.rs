@@ -21,6 +21,7 @@ pub enum VarintFault {
 }
 
 /// Length of the encoding of `value`.
+#[cfg(test)]
 #[inline]
 pub const fn varint_bytes(value: u64) -> usize {
     let bits = 64 - (value | 1).leading_zeros() as usize;
@@ -44,6 +45,7 @@ pub fn write_varint(buffer: &mut [u8], mut value: u64) -> usize {
 }
 
 /// Appends `value`.
+#[cfg(test)]
 #[inline]
 pub fn put_varint(out: &mut Vec<u8>, value: u64) {
     let mut buffer = [0; MAX_VARINT_BYTES];

@@ -71,6 +71,9 @@ impl Bell {
     }
 }
 
+/// What a thread does.
+type Body = fn(&Engine, &Shared);
+
 /// Pause before something that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -86,7 +89,7 @@ impl Background {
             return;
         }
         let Some(engine) = self.engine.lock().upgrade() else { return };
-        let bodies: [(&str, fn(&Engine, &Shared)); 3] = [
+        let bodies: [(&str, Body); 3] = [
             ("highwater-flush", run_flusher),
             ("highwater-merge", run_merger),
             ("highwater-log", run_log),

@@ -217,7 +217,7 @@ impl TableWriter<'_> {
                 }
                 merge.advance()?;
                 count = count.wrapping_add(1);
-                if count % 4096 == 0 {
+                if count.is_multiple_of(4096) {
                     go_on()?;
                 }
             }

@@ -147,11 +147,13 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         let view = self.view.load_full();
         let (mut memtable_bytes, mut live_table_bytes, mut tables, mut runs) = (0, 0, 0, 0);
+        let mut index_bytes = 0;
         for layer in &view.layers {
             match layer {
                 Layer::Memory(memtable) => memtable_bytes += memtable.bytes() as u64,
                 Layer::Run(run) => {
                     live_table_bytes += run.bytes();
+                    index_bytes += run.tables.iter().map(|t| t.index_bytes() as u64).sum::<u64>();
                     tables += run.tables.len() as u64;
                     runs += 1;
                 }
@@ -173,6 +175,7 @@ impl Engine {
             conflicts: counters.conflicts.get(),
             memtable_bytes,
             live_table_bytes,
+            index_bytes,
             tables,
             runs,
             log_file_bytes: self.space.bytes(),

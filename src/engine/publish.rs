@@ -58,13 +58,19 @@ pub fn write_manifest(
 ) -> Result<(), PublishError> {
     let new = dir.join(names::MANIFEST_NEW_NAME);
     let path = dir.join(names::MANIFEST_NAME);
+    let bytes = manifest.encode();
+    if let Err(fault) = Manifest::decode(&bytes) {
+        // A manifest that could not be read back would be the end of the database.
+        let what = format!("the new manifest cannot be read back: {fault}; please report this");
+        return Err(PublishError::Before(Error::InvalidArgument(what)));
+    }
     let write = || -> std::io::Result<()> {
         match file_system.remove(&new) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
         let file = file_system.open(&new, OpenMode::CreateNew)?;
-        fs::write_full(&*file, &manifest.encode(), 0)?;
+        fs::write_full(&*file, &bytes, 0)?;
         fs::sync_data(&*file, Barrier::ManifestContent)
     };
     write().map_err(|e| {

@@ -20,8 +20,6 @@ mod reader;
 
 use crate::types::{DatabaseId, Epoch, FileId, Generation, KeyspaceId, Lsn, Seqno};
 
-/// Compatible features that this version knows. Unknown ones are no hindrance; a writer keeps them.
-pub const COMPATIBLE_FEATURES_KNOWN: u64 = 0;
 /// Read-only features that this version knows. With unknown ones, a database can be read, not written.
 pub const READ_ONLY_FEATURES_KNOWN: u64 = 0;
 /// Incompatible features that this version knows. With unknown ones, a database cannot be opened.

@@ -10,7 +10,9 @@
 //! name; a temporary name (`*.new`) is never read, only removed.
 
 use crate::types::{FileId, Lsn};
-use crate::wal::segment::{parse_hex16, parse_segment_name, segment_name};
+#[cfg(test)]
+use crate::wal::segment::segment_name;
+use crate::wal::segment::{parse_hex16, parse_segment_name};
 
 /// The manifest. Frozen.
 pub const MANIFEST_NAME: &str = "MANIFEST";
@@ -63,6 +65,7 @@ pub fn classify(name: &str) -> OurFile {
 }
 
 impl OurFile {
+    #[cfg(test)]
     /// The name that [`classify`] takes for this; `None` for what is not ours.
     pub fn name(&self) -> Option<String> {
         Some(match *self {
@@ -85,6 +88,7 @@ pub fn table_name(id: FileId) -> String {
 }
 
 /// Name of a table while it is written.
+#[cfg(test)]
 pub fn table_new_name(id: FileId) -> String {
     format!("table-{:016x}.hwt{NEW_SUFFIX}", id.0)
 }

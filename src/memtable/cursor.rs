@@ -28,6 +28,7 @@ impl<'a> MemtableCursor<'a> {
     }
 
     /// When the entry was written. Only on a valid cursor.
+    #[cfg(test)]
     pub fn seqno(&self) -> Seqno {
         self.record.map_or(Seqno::ZERO, Record::seqno)
     }

@@ -40,6 +40,7 @@ pub struct Order(u64);
 
 impl Order {
     /// No slot.
+    #[cfg(test)]
     pub const EMPTY: Order = Order(0);
 
     /// Number of keys.

@@ -40,6 +40,8 @@ pub struct OpenPlan {
     pub replay_bytes: u64,
     /// The last commit.
     pub last_seqno: Seqno,
+    /// When it was made, if it is in the log.
+    pub last_commit_micros: u64,
     /// Why and where the log ends.
     pub tail: Tail,
     /// Files of ours that nothing needs.
@@ -50,8 +52,8 @@ pub struct OpenPlan {
     pub live_segments: Vec<(Lsn, SegmentFile)>,
     /// Past every LSN that any segment here could hold.
     pub log_end: Lsn,
-    /// The log installs tables of large transactions.
-    pub installs: bool,
+    /// Tables that large transactions in the log install.
+    pub installed: Vec<TableMeta>,
     /// The smallest table number that was never used.
     pub next_file_id: FileId,
     /// Names that are not ours.
@@ -89,7 +91,7 @@ pub struct Tail {
 impl OpenPlan {
     /// Whether `apply` has to write before the database can be used.
     pub fn needs_apply(&self) -> bool {
-        !self.manifest.clean || self.installs
+        !self.manifest.clean || !self.installed.is_empty()
     }
 }
 
@@ -137,13 +139,7 @@ pub fn plan(fs: &dyn FileSystem, dir: &Path, read_only: bool) -> Result<Plan> {
             unfinished_transactions: 0,
             unwitnessed: range.end.is_none() && (!ended.witnessed || ended.cut_bytes > 0),
         };
-        spans.push(Span {
-            range: range.clone(),
-            first,
-            from,
-            end: ended.end,
-            groups: ended.groups,
-        });
+        spans.push(Span { range: *range, first, from, end: ended.end, groups: ended.groups });
     }
     tail.unfinished_transactions = check.assembler.unfinished();
     let is_live = |segment: &SegmentFile| live_segments.iter().any(|(_, s)| s == segment);
@@ -154,7 +150,7 @@ pub fn plan(fs: &dyn FileSystem, dir: &Path, read_only: bool) -> Result<Plan> {
     }
 
     let mut orphans = directory.temporary.clone();
-    let in_use = |id: &FileId| listed.contains(id) || check.installed.contains(id);
+    let in_use = |id: &FileId| listed.contains(id) || check.installed.contains_key(id);
     orphans
         .extend(directory.tables.keys().filter(|id| !in_use(id)).map(|id| names::table_name(*id)));
     let highest = directory.tables.keys().next_back().map_or(0, |id| id.get());
@@ -173,12 +169,13 @@ pub fn plan(fs: &dyn FileSystem, dir: &Path, read_only: bool) -> Result<Plan> {
         operations: check.operations,
         replay_bytes: check.bytes,
         last_seqno: check.assembler.last_seqno(),
+        last_commit_micros: check.last_commit_micros,
         tail,
         orphans,
         dead_segments,
         live_segments,
         log_end,
-        installs: !check.installed.is_empty(),
+        installed: check.installed.into_values().collect(),
         next_file_id,
         foreign: directory.foreign,
         manifest,
@@ -199,7 +196,7 @@ pub fn replay(
     let mut replay = Replay { assembler: Assembler::new(plan.manifest.checkpoint_seqno), sink };
     for span in plan.spans.iter().filter(|span| span.end > span.from) {
         // The plan knows where the span ends.
-        let range = EpochRange { end: Some(span.end), ..span.range.clone() };
+        let range = EpochRange { end: Some(span.end), ..span.range };
         walk.epoch(&range, span.first, span.from, &mut replay)?;
         replay.assembler.end_of_epoch();
     }
@@ -266,7 +263,8 @@ struct Check<'a> {
     transactions: u64,
     operations: u64,
     bytes: u64,
-    installed: std::collections::BTreeSet<FileId>,
+    last_commit_micros: u64,
+    installed: std::collections::BTreeMap<FileId, TableMeta>,
 }
 
 impl<'a> Check<'a> {
@@ -278,7 +276,8 @@ impl<'a> Check<'a> {
             transactions: 0,
             operations: 0,
             bytes: 0,
-            installed: std::collections::BTreeSet::new(),
+            last_commit_micros: 0,
+            installed: std::collections::BTreeMap::new(),
         }
     }
 }
@@ -289,8 +288,10 @@ impl Sink for Check<'_> {
         let (dir, directory) = (self.dir, self.directory);
         let (transactions, operations) = (&mut self.transactions, &mut self.operations);
         let installed = &mut self.installed;
+        let last_commit_micros = &mut self.last_commit_micros;
         self.assembler.group(header, body, place, &mut |transaction: &Transaction<'_>| {
             *transactions += 1;
+            *last_commit_micros = transaction.time_micros;
             for operation in Operations::new(transaction.operations) {
                 let operation = operation
                     .map_err(|fault| place.damage(header.lsn, format!("bad operation: {fault}")))?;
@@ -298,7 +299,7 @@ impl Sink for Check<'_> {
                 if let Operation::InstallTable { meta } = operation {
                     let meta = decode_installed(meta, header, place)?;
                     check_table(dir, directory, &meta)?;
-                    installed.insert(meta.file_id);
+                    installed.insert(meta.file_id, meta);
                 }
             }
             Ok(())

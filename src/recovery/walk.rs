@@ -91,7 +91,7 @@ impl Walk<'_> {
         let mut last: Option<(Lsn, u32)> = None;
         let mut vouched = Lsn::ZERO;
         let mut groups = 0;
-        let (mut end, mut place);
+        let (mut end, place);
         loop {
             end = at;
             if range.end.is_some_and(|closed| at >= closed) {

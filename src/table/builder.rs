@@ -122,6 +122,7 @@ impl TableBuilder {
     }
 
     /// Whether nothing was added yet.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.current.is_none() && self.ranges.is_empty()
     }

@@ -72,6 +72,7 @@ impl BlockCache {
     }
 
     /// Bytes of all blocks kept.
+    #[cfg(test)]
     pub fn used_bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().used_bytes).sum()
     }

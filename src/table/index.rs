@@ -108,8 +108,6 @@ pub struct Index {
     pub data_blocks: u32,
     /// Number of value blocks.
     pub value_blocks: u32,
-    /// Number of range blocks.
-    pub range_blocks: u32,
     /// The sections, by keyspace.
     pub sections: Vec<Section>,
 }
@@ -142,7 +140,6 @@ impl Index {
             extents,
             data_blocks,
             value_blocks,
-            range_blocks,
             sections,
         })
     }

@@ -42,7 +42,6 @@ mod tests;
 
 pub use builder::TableBuilder;
 pub use cache::BlockCache;
-pub use check::TableCheck;
 pub use cursor::TableCursor;
 pub use meta::TableMeta;
 pub use reader::Table;

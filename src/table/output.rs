@@ -34,11 +34,6 @@ impl Output {
         self.written_bytes + self.buffer.len() as u64
     }
 
-    /// The file's path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Appends bytes.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let room = CHUNK_BYTES - self.buffer.len();

@@ -25,7 +25,7 @@ use crate::slice::Slice;
 use crate::types::{DatabaseId, KeyspaceId};
 use parking_lot::Mutex;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -126,11 +126,6 @@ impl Table {
     /// What the manifest knows of the table.
     pub fn meta(&self) -> &TableMeta {
         &self.meta
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// The point entry of `key`, if the table has one; `hash` is the key's [`key_hash`](super::key_hash).

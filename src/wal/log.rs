@@ -196,11 +196,6 @@ impl Log {
         self.buffer.lock().end()
     }
 
-    /// Everything below it is durable.
-    pub fn durable(&self) -> Lsn {
-        Lsn(self.durable.load(Ordering::Acquire))
-    }
-
     /// The last commit that is durable, and can be read.
     pub fn durable_seqno(&self) -> Seqno {
         let durable = self.durable_seqno.load(Ordering::SeqCst);

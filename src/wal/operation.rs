@@ -16,7 +16,9 @@
 //! that is encoded or decoded; the iterator ends after its first fault.
 
 use crate::types::{KeyspaceId, MAX_KEY_BYTES, MAX_KEYSPACE_NAME_BYTES, MAX_VALUE_BYTES};
-use crate::varint::{VarintFault, take_varint, take_varint_u32, varint_bytes, write_varint};
+#[cfg(test)]
+use crate::varint::varint_bytes;
+use crate::varint::{VarintFault, take_varint, take_varint_u32, write_varint};
 
 /// Longest encoded table meta (it holds two keys). Frozen.
 pub const MAX_TABLE_META_BYTES: usize = 256 << 10;
@@ -142,6 +144,7 @@ impl Operation<'_> {
 
     /// Length of the encoding.
     #[inline]
+    #[cfg(test)]
     pub fn encoded_bytes(&self) -> usize {
         let string = |bytes: &[u8]| varint_bytes(bytes.len() as u64) + bytes.len();
         let number = |id: KeyspaceId| varint_bytes(id.0.into());
@@ -165,6 +168,7 @@ impl Operation<'_> {
 #[derive(Clone, Debug)]
 pub struct Operations<'a> {
     rest: &'a [u8],
+    #[cfg(test)]
     stream_bytes: usize,
     failed: bool,
 }
@@ -172,10 +176,16 @@ pub struct Operations<'a> {
 impl<'a> Operations<'a> {
     /// The operations of a whole stream (all fragments put together).
     pub fn new(stream: &'a [u8]) -> Self {
-        Operations { rest: stream, stream_bytes: stream.len(), failed: false }
+        Operations {
+            rest: stream,
+            #[cfg(test)]
+            stream_bytes: stream.len(),
+            failed: false,
+        }
     }
 
     /// Where in the stream the next operation starts; after a fault, where the bad one does.
+    #[cfg(test)]
     pub fn offset(&self) -> usize {
         self.stream_bytes - self.rest.len()
     }
