@@ -35,6 +35,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Database {
     pub(crate) engine: Arc<Engine>,
+    /// Shared by the handles only: the engine itself is also held by its threads.
+    _closer: Arc<Closer>,
 }
 
 impl Database {
@@ -62,7 +64,8 @@ impl Database {
     }
 
     pub(crate) fn open_with(options: Builder, path: &Path) -> Result<Database> {
-        Engine::open(options, path).map(|engine| Database { engine })
+        let engine = Engine::open(options, path)?;
+        Ok(Database { _closer: Arc::new(Closer(engine.clone())), engine })
     }
 
     /// Opens a keyspace; creates it if there is none of that name. Creating costs one commit with the
@@ -281,5 +284,16 @@ impl Database {
     /// [`Error::Poisoned`], [`Error::Io`], [`Error::NoSpace`]; the next open recovers in any case.
     pub fn close(self) -> Result<()> {
         self.engine.close()
+    }
+}
+
+/// Closes the engine when the last handle is gone.
+#[derive(Debug)]
+struct Closer(Arc<Engine>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        // Errors of a close that nobody asked for have nowhere to go; the next open recovers.
+        let _ = self.0.close();
     }
 }

@@ -33,13 +33,14 @@ use std::sync::Arc;
 #[derive(Debug)]
 #[must_use = "dropping a transaction rolls it back"]
 pub struct OptimisticTx {
-    db: Database,
     view: Arc<View>,
     at: Seqno,
     set: WriteSet,
     edges: Edges,
     reads: Mutex<ReadSet>,
     durability: Durability,
+    /// Dropped last: if it is the last handle, it closes the database.
+    db: Database,
 }
 
 /// Keys read per keyspace before they are coarsened to one range.

@@ -212,13 +212,14 @@ pub(crate) use write_methods;
 /// ```
 #[must_use = "dropping a transaction rolls it back"]
 pub struct WriteTx {
-    db: Database,
     writer: ArcMutexGuard<RawMutex, Writer>,
     view: Arc<View>,
     at: Seqno,
     pub(super) set: WriteSet,
     edges: Edges,
     durability: Durability,
+    /// Dropped last: if it is the last handle, it closes the database, for which the gate must be open.
+    db: Database,
 }
 
 impl std::fmt::Debug for WriteTx {

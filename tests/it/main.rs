@@ -3,5 +3,6 @@
 mod bad_input;
 mod basics;
 mod concurrent;
+mod lifetime;
 mod model;
 mod support;
