@@ -42,8 +42,9 @@ impl Engine {
     pub fn shrink_log(&self, writer: &mut Writer) -> Result<()> {
         let end = self.log.end();
         self.log.flush(end, Reach::Durable)?;
-        let replay_from = self.published.lock().manifest.checkpoint_lsn;
-        if self.log.boundary() > align_up(replay_from) || !self.pending.lock().is_empty() {
+        // Past the checkpoint there may be witnesses, but no commit.
+        let checkpoint = self.published.lock().manifest.checkpoint_seqno;
+        if writer.last_seqno > checkpoint || !self.pending.lock().is_empty() {
             return Ok(());
         }
         let base = align_up(self.space.end().plus(BLOCK_BYTES));

@@ -125,3 +125,25 @@ fn an_unclean_stop_loses_nothing_that_was_synced() {
     assert!(db.recovery().clean);
     assert_eq!(db.keyspace("users").unwrap().len().unwrap(), 101);
 }
+
+#[test]
+fn compact_gives_the_log_back_also_after_a_witness() {
+    on_both(|fs, path| {
+        let db = crate::support::small(&fs).background(false).open(&path).unwrap();
+        let items = db.keyspace("items").unwrap();
+        for i in 0..200_u32 {
+            let value = vec![i as u8; 60_000];
+            items.insert_with(i.to_be_bytes(), value, Durability::Buffered).unwrap();
+        }
+        db.sync().unwrap();
+        assert!(db.stats().log_file_bytes > 2 << 20);
+        db.checkpoint().unwrap();
+        db.maintain().unwrap();
+        db.compact().unwrap();
+        assert_eq!(db.stats().log_file_bytes, 2 << 20);
+        items.insert("after", "compact").unwrap();
+        db.close().unwrap();
+        let db = open(&fs, &path);
+        assert_eq!(db.keyspace("items").unwrap().len().unwrap(), 201);
+    });
+}
