@@ -11,7 +11,7 @@ use crate::stats::Stats;
 use crate::tx::optimistic::OptimisticTx;
 use crate::tx::snapshot::Snapshot;
 use crate::tx::write::WriteTx;
-use crate::types::Lsn;
+use crate::types::{DatabaseId, Lsn};
 use crate::wal::log::Reach;
 use crate::wal::operation::Operation;
 use std::path::Path;
@@ -259,6 +259,11 @@ impl Database {
     /// What opening this database found and did.
     pub fn recovery(&self) -> &Recovery {
         &self.engine.recovery.report
+    }
+
+    /// The random name that the database was given when it was created.
+    pub fn id(&self) -> DatabaseId {
+        self.engine.database
     }
 
     /// The directory.

@@ -54,6 +54,7 @@ mod wal;
 pub use db::Database;
 pub use error::{Error, Result};
 pub use keyspace::Keyspace;
+pub use manifest::codec::MANIFEST_FORMAT_VERSION as FORMAT_VERSION;
 pub use options::{Builder, Durability, MEMORY_BUDGET_MIN_BYTES};
 pub use recovery::Recovery;
 pub use slice::Slice;

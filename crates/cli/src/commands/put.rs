@@ -1,0 +1,40 @@
+//! `put`: sets the value of one key, durably.
+
+use crate::failure::{Failure, InDir};
+use crate::open;
+use crate::text::Form;
+use std::path::PathBuf;
+
+/// Set the value of a key
+///
+/// Makes the database and the keyspace if there is none. The value is on the
+/// disk when the command ends.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  highwater put ./db users ada 1815
+  highwater put ./db users -- --odd-key 'two\\nlines'")]
+pub struct Args {
+    /// The database directory
+    dir: PathBuf,
+    /// The keyspace
+    keyspace: String,
+    /// The key, as text with escapes (\n, \xNN, …)
+    key: String,
+    /// The value, as text with escapes
+    #[arg(allow_negative_numbers = true)]
+    value: String,
+    /// Take the key and the value as hex
+    #[arg(long)]
+    hex: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let form = Form::of(args.hex);
+    let key = form.read("the key", &args.key)?;
+    let value = form.read("the value", &args.value)?;
+    let db = open::or_create(&args.dir)?;
+    let keyspace = db.keyspace(&args.keyspace).in_dir(&args.dir)?;
+    keyspace.insert(&key, &value).in_dir(&args.dir)?;
+    db.close().in_dir(&args.dir)
+}

@@ -1,0 +1,112 @@
+//! `scan`: prints the entries of a keyspace in key order, one a line: key, tab, value.
+
+use crate::failure::{Failure, InDir};
+use crate::open;
+use crate::output::Output;
+use crate::text::Form;
+use highwater::Slice;
+use std::ops::Bound;
+use std::path::PathBuf;
+
+/// List keys and values in key order
+///
+/// One entry a line: key, tab, value. Works beside a live owner; writes
+/// nothing.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  highwater scan ./db users --prefix a --limit 10
+  highwater scan ./db users --from ada --to grace --reverse --keys-only")]
+pub struct Args {
+    /// The database directory
+    dir: PathBuf,
+    /// The keyspace
+    keyspace: String,
+    /// Only keys that start with this
+    #[arg(long, value_name = "P")]
+    prefix: Option<String>,
+    /// Only keys at or after this one
+    #[arg(long, value_name = "K")]
+    from: Option<String>,
+    /// Only keys before this one
+    #[arg(long, value_name = "K")]
+    to: Option<String>,
+    /// From the last key to the first
+    #[arg(long)]
+    reverse: bool,
+    /// At most this many entries
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    limit: u64,
+    /// Leave the values out
+    #[arg(long)]
+    keys_only: bool,
+    /// Take and print keys and values as hex
+    #[arg(long)]
+    hex: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let form = Form::of(args.hex);
+    let read = |what, typed: &Option<String>| {
+        typed.as_ref().map(|typed| form.read(what, typed)).transpose()
+    };
+    let prefix = read("--prefix", &args.prefix)?.unwrap_or_default();
+    let from = read("--from", &args.from)?.unwrap_or_default();
+    let to = read("--to", &args.to)?;
+    let upper = [to, after_prefix(&prefix)].into_iter().flatten().min();
+    let lower = from.max(prefix);
+    let bounds =
+        (Bound::Included(lower), upper.map_or(Bound::Unbounded, |upper| Bound::Excluded(upper)));
+
+    let db = open::read_only(&args.dir)?;
+    let keyspace = open::keyspace(&db, &args.dir, &args.keyspace)?;
+    let snapshot = db.snapshot();
+    let range = snapshot.range(&keyspace, bounds).in_dir(&args.dir)?;
+    let mut output = Output::stdout();
+    let mut print = |(key, value): (Slice<'_>, Slice<'_>)| -> Result<(), Failure> {
+        output.bytes(form.show(&key).as_bytes())?;
+        if !args.keys_only {
+            output.bytes(b"\t")?;
+            output.bytes(form.show(&value).as_bytes())?;
+        }
+        output.bytes(b"\n")
+    };
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    if args.reverse {
+        for entry in range.rev().take(limit) {
+            print(entry.in_dir(&args.dir)?)?;
+        }
+    } else {
+        for entry in range.take(limit) {
+            print(entry.in_dir(&args.dir)?)?;
+        }
+    }
+    output.flush()
+}
+
+/// The smallest key after all those that start with `prefix`; `None` if there is none.
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let kept = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut end = prefix[..=kept].to_vec();
+    end[kept] += 1;
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_prefix;
+
+    #[test]
+    fn the_end_of_a_prefix() {
+        let cases: [(&[u8], Option<&[u8]>); 5] = [
+            (b"", None),
+            (b"a", Some(b"b")),
+            (b"a\xff", Some(b"b")),
+            (b"\xff\xff", None),
+            (b"ab", Some(b"ac")),
+        ];
+        for (prefix, end) in cases {
+            assert_eq!(after_prefix(prefix).as_deref(), end);
+        }
+    }
+}

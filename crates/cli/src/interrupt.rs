@@ -1,0 +1,42 @@
+//! What happens on Ctrl-C: the process ends with exit code 130, after a command's own cleaning up.
+//!
+//! A database needs no warning: it survives a kill at any moment, and what was committed is kept.
+//!
+//! Invariant: once an interrupt has come, the exit code is 130, whatever the interrupted command would
+//! have said.
+
+use crate::failure::INTERRUPTED;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+type Cleaning = Box<dyn FnOnce() + Send>;
+
+static CLEANING: Mutex<Option<Cleaning>> = Mutex::new(None);
+static CAME: AtomicBool = AtomicBool::new(false);
+
+/// Takes over Ctrl-C.
+pub fn install() {
+    // Without a handler Ctrl-C ends the process all the same, only without the cleaning up.
+    let _ = ctrlc::set_handler(|| {
+        if CAME.swap(true, Ordering::SeqCst) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        let cleaning = CLEANING.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(cleaning) = cleaning {
+            cleaning();
+        }
+        std::process::exit(i32::from(INTERRUPTED));
+    });
+}
+
+/// Sets what is to be done before an interrupt ends the process.
+pub fn on_interrupt(cleaning: impl FnOnce() + Send + 'static) {
+    *CLEANING.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(cleaning));
+}
+
+/// Leaves the end of the process to the interrupt, if there was one.
+pub fn wait_if_interrupted() {
+    while CAME.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
