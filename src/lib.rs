@@ -37,6 +37,9 @@ mod db;
 mod engine;
 mod error;
 pub mod fs;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keyspace;
 mod manifest;
 mod memtable;
@@ -71,3 +74,8 @@ pub use types::{
     MAX_VALUE_BYTES, Seqno,
 };
 pub use view::Range;
+
+/// The README's example, compiled with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,10 @@
+//! Any bytes as a table file.
+#![no_main]
+
+use highwater::fuzzing;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&how, bytes)) = data.split_first() else { return };
+    fuzzing::table(bytes, how % 2 == 1);
+});
