@@ -43,6 +43,8 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(content(&db).as_ref(), Some(&expected), "the next open shows something else");
 });
 
+/// More than any template holds.
+const MOST_ENTRIES: usize = 1000;
 const DIRECTORY: &str = "/db";
 const EDIT_BYTES: usize = 8;
 
@@ -132,14 +134,14 @@ fn content(db: &Database) -> Option<Content> {
     let mut found = Content::new();
     for name in snapshot.keyspaces() {
         let keyspace = db.existing_keyspace(&name).ok()?;
-        let mut count = 0;
-        for entry in snapshot.iter(&keyspace).ok()? {
+        for (number, entry) in snapshot.iter(&keyspace).ok()?.enumerate() {
             let (key, value) = entry.ok()?;
             found.insert((name.clone(), key.into_vec()), value.into_vec());
-            count += 1;
+            // Keys out of order in a block with a right checksum can send a range in a circle.
+            if number > MOST_ENTRIES {
+                return None;
+            }
         }
-        let length = snapshot.len(&keyspace).ok()?;
-        let _ = (count, length);
     }
     Some(found)
 }
