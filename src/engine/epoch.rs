@@ -11,8 +11,9 @@ use super::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::manifest::{EpochRange, Manifest};
 use crate::types::{Epoch, Lsn};
+use crate::wal::buffer::align_up;
 use crate::wal::group::BLOCK_BYTES;
-use crate::wal::log::{Reach, align_up};
+use crate::wal::log::Reach;
 use crate::wal::space::NewEpoch;
 
 impl Engine {

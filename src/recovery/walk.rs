@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 use crate::fs::{self, File, FileSystem, OpenMode};
 use crate::manifest::{EpochRange, Manifest};
 use crate::types::{DatabaseId, Generation, Lsn};
+use crate::wal::buffer::align_up;
 use crate::wal::group::{
     BLOCK_BYTES, GROUP_HEADER_BYTES, GROUP_MAX_BYTES, GroupFault, GroupHeader,
 };
-use crate::wal::log::align_up;
 use crate::wal::segment::{SEGMENT_HEADER_BYTES, SegmentFault, SegmentHeader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -179,10 +179,10 @@ impl Walk<'_> {
             groups,
             place,
             verdict,
-            cut_bytes: if verdict == Verdict::Cut || cut_end > end {
-                (cut_end.get() - end.get()).max(1)
-            } else {
-                0
+            // Of bytes that are no group, at least the block that holds the first of them.
+            cut_bytes: match verdict {
+                Verdict::Cut => cut_end.max(align_up(end.plus(1))).get() - end.get(),
+                _ => cut_end.get() - end.get(),
             },
             witnessed: vouched >= end || groups == 0,
             segments: used,

@@ -213,8 +213,8 @@ impl<'a> Merge<'a> {
             let hiding = self.tombstones[..winner].iter().find_map(|list| covering(list, key));
             let Some(tombstone) = hiding.cloned() else { return Ok(()) };
             // Everything of this layer, and of the layers below, is hidden in that range.
-            let outcome = match (self.direction, tombstone.end) {
-                (Direction::Forward, Some(end)) => self.cursors[winner].seek(&end),
+            let outcome = match (self.direction, &tombstone.end) {
+                (Direction::Forward, Some(end)) => self.cursors[winner].seek(end),
                 (Direction::Backward, _) => self.cursors[winner].seek_before(&tombstone.start),
                 (Direction::Forward, None) => {
                     self.order.remove(0);
@@ -224,6 +224,10 @@ impl<'a> Merge<'a> {
             if outcome.is_err() {
                 self.order.clear();
                 return outcome;
+            }
+            // A table whose keys do not ascend could lead a seek back; a step never does.
+            while self.cursors[winner].is_valid() && tombstone.covers(self.cursors[winner].key()) {
+                self.step(winner)?;
             }
             self.sink(0);
         }

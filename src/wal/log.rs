@@ -13,6 +13,7 @@
 //! 4. The durable LSN only grows, and only after every segment that a flush wrote was synced.
 //! 5. After a failed write or sync the log is poisoned: nothing is acknowledged any more.
 
+use super::buffer::{Buffer, align_up, note};
 use super::group::{BLOCK_BYTES, GROUP_HEADER_BYTES, GroupHeader, body_crc};
 use super::record;
 use super::space::{LogSpace, Segment, WRITER_GROUP_BYTES};
@@ -51,42 +52,7 @@ pub struct Log {
     counters: Arc<Counters>,
 }
 
-/// What was appended and not yet taken by a leader.
-#[derive(Debug, Default)]
-struct Buffer {
-    segment: Option<Arc<Segment>>,
-    /// Where the next group starts, if it needs no fresh block.
-    position: Lsn,
-    /// The next group starts on a fresh block.
-    align: bool,
-    groups: Vec<PendingGroup>,
-    /// The last of `groups` takes more records.
-    open: bool,
-    pending_bytes: usize,
-    /// Just past the last group that was placed.
-    last_group_end: Lsn,
-    /// End of the last group that was written without a sync and whose block is not padded yet.
-    unpadded: Option<(Arc<Segment>, Lsn)>,
-    /// Segments that were written and not synced.
-    unsynced: Vec<Arc<Segment>>,
-    last_seqno: Seqno,
-    recycled: Vec<Vec<u8>>,
-    epoch: Epoch,
-    salt: u64,
-    generation: Generation,
-}
-
-#[derive(Debug)]
-struct PendingGroup {
-    lsn: Lsn,
-    segment: Arc<Segment>,
-    /// Room for the header, then the body.
-    bytes: Vec<u8>,
-    records: u32,
-    /// Holds nothing but a witness record.
-    witness: bool,
-}
-
+/// How far the log is on disk, and who is at work on it.
 #[derive(Debug, Default)]
 struct FlushState {
     leader: bool,
@@ -448,131 +414,6 @@ impl Log {
     }
 }
 
-impl Buffer {
-    /// The LSN just past the last record, or where the next group starts if no group is open.
-    fn end(&self) -> Lsn {
-        match self.groups.last() {
-            Some(group) if self.open => group.lsn.plus(group.bytes.len() as u64),
-            _ => self.next_start(),
-        }
-    }
-
-    fn next_start(&self) -> Lsn {
-        if self.align { align_up(self.position) } else { self.position }
-    }
-
-    /// A group with room for a record of `needed` bytes: the open one, or a new one.
-    fn room_for(&mut self, space: &LogSpace, needed: usize) -> Result<&mut PendingGroup> {
-        let segment = self.segment.clone().ok_or_else(not_started)?;
-        let fits_open = self.open
-            && self.groups.last().is_some_and(|group| {
-                let bytes = group.bytes.len() + needed;
-                !group.witness
-                    && bytes <= WRITER_GROUP_BYTES
-                    && group.lsn.plus(bytes as u64) <= segment.end()
-            });
-        if !fits_open {
-            self.close();
-            let mut segment = segment;
-            let mut start = self.next_start();
-            if start.plus((GROUP_HEADER_BYTES + needed) as u64) > segment.end() {
-                segment = space.after(&segment).ok_or_else(not_started)?;
-                start = segment.first_group();
-                self.segment = Some(segment.clone());
-            }
-            let mut bytes = self.recycled.pop().unwrap_or_default();
-            bytes.resize(GROUP_HEADER_BYTES, 0);
-            self.groups.push(PendingGroup {
-                lsn: start,
-                segment,
-                bytes,
-                records: 0,
-                witness: false,
-            });
-            self.open = true;
-            self.align = false;
-        }
-        let group = self.groups.last_mut().ok_or_else(not_started)?;
-        group.records += 1;
-        Ok(group)
-    }
-
-    fn close(&mut self) {
-        if self.open
-            && let Some(group) = self.groups.last()
-        {
-            self.position = group.end();
-            self.last_group_end = group.end();
-        }
-        self.open = false;
-    }
-
-    fn take(&mut self, reach: Reach) -> Taken {
-        self.close();
-        let groups = std::mem::take(&mut self.groups);
-        self.pending_bytes = 0;
-        // A block that was left unpadded is padded unless the next group follows in it.
-        let pad = match self.unpadded.take() {
-            Some((_, from)) if groups.first().is_some_and(|g| g.lsn == from) => None,
-            Some(place) if groups.is_empty() && reach == Reach::Written => {
-                self.unpadded = Some(place);
-                None
-            }
-            place => place,
-        };
-        match reach {
-            Reach::Durable => self.align = true,
-            Reach::Written => {
-                if let Some(last) = groups.last()
-                    && last.end() != align_up(last.end())
-                {
-                    self.unpadded = Some((last.segment.clone(), last.end()));
-                }
-            }
-        }
-        Taken {
-            groups,
-            pad,
-            unsynced: std::mem::take(&mut self.unsynced),
-            end: self.next_start(),
-            vouched: align_up(self.last_group_end),
-            last_seqno: self.last_seqno,
-            epoch: self.epoch,
-            salt: self.salt,
-            generation: self.generation,
-        }
-    }
-
-    fn give_back(&mut self, recycled: Vec<Vec<u8>>) {
-        for mut bytes in recycled {
-            if self.recycled.len() < RECYCLED_BUFFERS {
-                bytes.clear();
-                self.recycled.push(bytes);
-            }
-        }
-    }
-}
-
-impl PendingGroup {
-    /// Where the group ends, rounded up to 8 bytes.
-    fn end(&self) -> Lsn {
-        self.lsn.plus(self.bytes.len().next_multiple_of(8) as u64)
-    }
-}
-
-/// What a leader took from the buffer.
-struct Taken {
-    groups: Vec<PendingGroup>,
-    pad: Option<(Arc<Segment>, Lsn)>,
-    unsynced: Vec<Arc<Segment>>,
-    end: Lsn,
-    vouched: Lsn,
-    last_seqno: Seqno,
-    epoch: Epoch,
-    salt: u64,
-    generation: Generation,
-}
-
 struct Done {
     previous: Option<(Lsn, u32)>,
     end: Lsn,
@@ -581,22 +422,5 @@ struct Done {
     only_witness: bool,
 }
 
-/// Write buffers that are kept for the next groups.
-const RECYCLED_BUFFERS: usize = 4;
 /// How often a leader yields to committers that are about to join it.
 const GATHER_ROUNDS: usize = 32;
-
-fn note(segments: &mut Vec<Arc<Segment>>, segment: Arc<Segment>) {
-    if segments.iter().all(|known| known.base != segment.base) {
-        segments.push(segment);
-    }
-}
-
-/// The next block border at or after `lsn`.
-pub fn align_up(lsn: Lsn) -> Lsn {
-    Lsn(lsn.get().next_multiple_of(BLOCK_BYTES))
-}
-
-fn not_started() -> Error {
-    Error::InvalidArgument("the log was used before room was reserved in it".to_owned())
-}

@@ -13,6 +13,7 @@
 //! Invariants: a decoder never panics and never allocates; whatever an encoder writes, its decoder
 //! takes (encoders assert their bounds, since a record that cannot be read back is a lost commit).
 
+pub mod buffer;
 pub mod group;
 pub mod log;
 pub mod operation;

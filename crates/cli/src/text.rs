@@ -188,10 +188,10 @@ mod tests {
                 state ^= state >> 7;
                 state ^= state << 17;
                 let unit = state >> 32;
-                if unit % 9 == 0 {
+                if unit.is_multiple_of(9) {
                     break;
                 }
-                match char::from_u32((unit % 0x11_0000) as u32).filter(|_| unit % 2 == 0) {
+                match char::from_u32((unit % 0x11_0000) as u32).filter(|_| unit.is_multiple_of(2)) {
                     Some(character) => bytes.extend(character.to_string().as_bytes()),
                     None => bytes.push(unit as u8),
                 }

@@ -229,7 +229,7 @@ fn open_input(path: &Path) -> Result<(Box<dyn io::Read>, Option<u64>), Failure> 
         let error = io::Error::from(io::ErrorKind::IsADirectory);
         return Err(Failure::file("read", path, &error));
     }
-    Ok((Box::new(file), metadata.is_file().then(|| metadata.len())))
+    Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
 }
 
 /// On the standard error, and only if that is a terminal.

@@ -55,8 +55,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let to = read("--to", &args.to)?;
     let upper = [to, after_prefix(&prefix)].into_iter().flatten().min();
     let lower = from.max(prefix);
-    let bounds =
-        (Bound::Included(lower), upper.map_or(Bound::Unbounded, |upper| Bound::Excluded(upper)));
+    let bounds = (Bound::Included(lower), upper.map_or(Bound::Unbounded, Bound::Excluded));
 
     let db = open::read_only(&args.dir)?;
     let keyspace = open::keyspace(&db, &args.dir, &args.keyspace)?;

@@ -1,0 +1,193 @@
+//! The log buffer: where records get their place, and what waits to be written.
+//!
+//! Everything here happens under one short lock. A group is opened where the last one ended: packed
+//! behind it, or on a fresh block if a sync has taken what came before. It takes records until it is
+//! full, or until a leader takes it.
+//!
+//! Invariants: positions only grow; a group lies in one segment whose successor is ready; whatever a
+//! leader takes is contiguous with what the leader before it took.
+
+use super::group::{BLOCK_BYTES, GROUP_HEADER_BYTES};
+use super::log::Reach;
+use super::space::{LogSpace, Segment, WRITER_GROUP_BYTES};
+use crate::error::{Error, Result};
+use crate::types::{Epoch, Generation, Lsn, Seqno};
+use std::sync::Arc;
+
+/// What was appended and not yet taken by a leader.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    pub segment: Option<Arc<Segment>>,
+    /// Where the next group starts, if it needs no fresh block.
+    pub position: Lsn,
+    /// The next group starts on a fresh block.
+    pub align: bool,
+    pub groups: Vec<PendingGroup>,
+    /// The last of `groups` takes more records.
+    pub open: bool,
+    pub pending_bytes: usize,
+    /// Just past the last group that was placed.
+    pub last_group_end: Lsn,
+    /// End of the last group that was written without a sync and whose block is not padded yet.
+    pub unpadded: Option<(Arc<Segment>, Lsn)>,
+    /// Segments that were written and not synced.
+    pub unsynced: Vec<Arc<Segment>>,
+    pub last_seqno: Seqno,
+    pub recycled: Vec<Vec<u8>>,
+    pub epoch: Epoch,
+    pub salt: u64,
+    pub generation: Generation,
+}
+
+#[derive(Debug)]
+pub struct PendingGroup {
+    pub lsn: Lsn,
+    pub segment: Arc<Segment>,
+    /// Room for the header, then the body.
+    pub bytes: Vec<u8>,
+    pub records: u32,
+    /// Holds nothing but a witness record.
+    pub witness: bool,
+}
+
+impl Buffer {
+    /// The LSN just past the last record, or where the next group starts if no group is open.
+    pub fn end(&self) -> Lsn {
+        match self.groups.last() {
+            Some(group) if self.open => group.lsn.plus(group.bytes.len() as u64),
+            _ => self.next_start(),
+        }
+    }
+
+    pub fn next_start(&self) -> Lsn {
+        if self.align { align_up(self.position) } else { self.position }
+    }
+
+    /// A group with room for a record of `needed` bytes: the open one, or a new one.
+    pub fn room_for(&mut self, space: &LogSpace, needed: usize) -> Result<&mut PendingGroup> {
+        let segment = self.segment.clone().ok_or_else(not_started)?;
+        let fits_open = self.open
+            && self.groups.last().is_some_and(|group| {
+                let bytes = group.bytes.len() + needed;
+                !group.witness
+                    && bytes <= WRITER_GROUP_BYTES
+                    && group.lsn.plus(bytes as u64) <= segment.end()
+            });
+        if !fits_open {
+            self.close();
+            let mut segment = segment;
+            let mut start = self.next_start();
+            if start.plus((GROUP_HEADER_BYTES + needed) as u64) > segment.end() {
+                segment = space.after(&segment).ok_or_else(not_started)?;
+                start = segment.first_group();
+                self.segment = Some(segment.clone());
+            }
+            let mut bytes = self.recycled.pop().unwrap_or_default();
+            bytes.resize(GROUP_HEADER_BYTES, 0);
+            self.groups.push(PendingGroup {
+                lsn: start,
+                segment,
+                bytes,
+                records: 0,
+                witness: false,
+            });
+            self.open = true;
+            self.align = false;
+        }
+        let group = self.groups.last_mut().ok_or_else(not_started)?;
+        group.records += 1;
+        Ok(group)
+    }
+
+    pub fn close(&mut self) {
+        if self.open
+            && let Some(group) = self.groups.last()
+        {
+            self.position = group.end();
+            self.last_group_end = group.end();
+        }
+        self.open = false;
+    }
+
+    pub fn take(&mut self, reach: Reach) -> Taken {
+        self.close();
+        let groups = std::mem::take(&mut self.groups);
+        self.pending_bytes = 0;
+        // A block that was left unpadded is padded unless the next group follows in it.
+        let pad = match self.unpadded.take() {
+            Some((_, from)) if groups.first().is_some_and(|g| g.lsn == from) => None,
+            Some(place) if groups.is_empty() && reach == Reach::Written => {
+                self.unpadded = Some(place);
+                None
+            }
+            place => place,
+        };
+        match reach {
+            Reach::Durable => self.align = true,
+            Reach::Written => {
+                if let Some(last) = groups.last()
+                    && last.end() != align_up(last.end())
+                {
+                    self.unpadded = Some((last.segment.clone(), last.end()));
+                }
+            }
+        }
+        Taken {
+            groups,
+            pad,
+            unsynced: std::mem::take(&mut self.unsynced),
+            end: self.next_start(),
+            vouched: align_up(self.last_group_end),
+            last_seqno: self.last_seqno,
+            epoch: self.epoch,
+            salt: self.salt,
+            generation: self.generation,
+        }
+    }
+
+    pub fn give_back(&mut self, recycled: Vec<Vec<u8>>) {
+        for mut bytes in recycled {
+            if self.recycled.len() < RECYCLED_BUFFERS {
+                bytes.clear();
+                self.recycled.push(bytes);
+            }
+        }
+    }
+}
+
+impl PendingGroup {
+    /// Where the group ends, rounded up to 8 bytes.
+    pub fn end(&self) -> Lsn {
+        self.lsn.plus(self.bytes.len().next_multiple_of(8) as u64)
+    }
+}
+
+/// What a leader took from the buffer.
+pub struct Taken {
+    pub groups: Vec<PendingGroup>,
+    pub pad: Option<(Arc<Segment>, Lsn)>,
+    pub unsynced: Vec<Arc<Segment>>,
+    pub end: Lsn,
+    pub vouched: Lsn,
+    pub last_seqno: Seqno,
+    pub epoch: Epoch,
+    pub salt: u64,
+    pub generation: Generation,
+}
+
+/// Write buffers that are kept for the next groups.
+const RECYCLED_BUFFERS: usize = 4;
+pub fn note(segments: &mut Vec<Arc<Segment>>, segment: Arc<Segment>) {
+    if segments.iter().all(|known| known.base != segment.base) {
+        segments.push(segment);
+    }
+}
+
+/// The next block border at or after `lsn`.
+pub fn align_up(lsn: Lsn) -> Lsn {
+    Lsn(lsn.get().next_multiple_of(BLOCK_BYTES))
+}
+
+pub fn not_started() -> Error {
+    Error::InvalidArgument("the log was used before room was reserved in it".to_owned())
+}
