@@ -268,6 +268,14 @@ impl Engine {
 
     /// A full checkpoint: everything in one base, spare files gone.
     pub fn compact(&self) -> Result<()> {
+        self.check_writable()?;
+        {
+            // Also when there is nothing to merge, old log files are given back.
+            let mut writer = self.writer.lock();
+            if !writer.started && self.recovery.has_segments() {
+                self.start_epoch(&mut writer)?;
+            }
+        }
         self.checkpoint()?;
         match self.merge_all() {
             Err(Error::NoSpace { .. }) if self.space.spend_reserve() => self.merge_all()?,

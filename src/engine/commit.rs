@@ -140,7 +140,8 @@ impl Engine {
         if !writer.started {
             self.start_epoch(writer)?;
         }
-        let live_log = self.log.end().get().saturating_sub(writer.active_from.get());
+        let own_log = self.log.end().get().saturating_sub(writer.active_from.get());
+        let live_log = writer.older_log_bytes + own_log;
         let active_bytes = writer.active.bytes();
         if active_bytes > self.options.active_limit() || live_log > self.options.live_log_limit() {
             self.wait_for_memory(freeing)?;
@@ -230,6 +231,7 @@ impl Engine {
         });
         self.change_view(|layers| layers.insert(0, Layer::Memory(active)));
         writer.active_from = lsn;
+        writer.older_log_bytes = 0;
     }
 
     /// Whether the log holds something since the active memtable was made (drops and witnesses leave no

@@ -94,9 +94,8 @@ impl Engine {
         let generation = self.published.lock().manifest.generation;
         self.space.adopt(prepared);
         self.space.set_generation(generation);
-        if !live {
-            writer.active_from = first.first_group();
-        }
+        writer.active_from = first.first_group();
+        writer.older_log_bytes = if live { self.recovery.report.replayed_bytes } else { 0 };
         self.log.start(first, epoch, salt, generation);
         Ok(())
     }

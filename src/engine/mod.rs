@@ -80,8 +80,10 @@ pub struct Writer {
     pub started: bool,
     /// Encoded operations of the commit under way; kept for its capacity.
     pub scratch: Vec<u8>,
-    /// Where the log stood when the active memtable was made.
+    /// Where the log of this epoch stood when the active memtable was made.
     pub active_from: Lsn,
+    /// Bytes of older epochs' log whose commits are in the active memtable.
+    pub older_log_bytes: u64,
 }
 
 /// A layer of the view that no manifest lists yet. Oldest at the front of the queue.
@@ -143,6 +145,15 @@ impl Engine {
         self.view.store(Arc::new(View { layers }));
     }
 
+    /// Bytes of log that the next open would replay. (Positions of one epoch; between epochs there are
+    /// gaps.)
+    pub fn live_log_bytes(&self) -> u64 {
+        let replay_from = self.published.lock().manifest.checkpoint_lsn;
+        let (start, end) = (self.log.start_lsn(), self.log.end());
+        let older = if replay_from < start { self.recovery.report.replayed_bytes } else { 0 };
+        older + end.get().saturating_sub(replay_from.max(start).get())
+    }
+
     /// Counters and sizes now.
     pub fn stats(&self) -> Stats {
         let view = self.view.load_full();
@@ -160,7 +171,7 @@ impl Engine {
             }
         }
         let counters = &self.counters;
-        let replay_from = self.published.lock().manifest.checkpoint_lsn;
+        let live_log_bytes = self.live_log_bytes();
         Stats {
             commits: counters.commits.get(),
             groups: counters.groups.get(),
@@ -179,7 +190,7 @@ impl Engine {
             tables,
             runs,
             log_file_bytes: self.space.bytes(),
-            live_log_bytes: self.log.end().get().saturating_sub(replay_from.get()),
+            live_log_bytes,
         }
     }
 }

@@ -30,6 +30,8 @@ use std::time::Duration;
 
 /// Live log above which a clean close takes a checkpoint, so that the next open is quick, in bytes.
 const CLOSE_CHECKPOINT_BYTES: u64 = 4 << 20;
+/// Segments of earlier lives, each with a little live log, that a close leaves without a checkpoint.
+const CLOSE_OLDER_SEGMENTS: usize = 2;
 /// How long a close waits for a write transaction of another thread.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a read-only open starts again because the owner changed something under it.
@@ -109,9 +111,10 @@ impl Engine {
         self.log.check()?;
         let end = self.log.end();
         self.log.flush(end, Reach::Durable)?;
-        let replay_from = self.published.lock().manifest.checkpoint_lsn;
-        let live = end.get().saturating_sub(replay_from.get());
-        if live > CLOSE_CHECKPOINT_BYTES || !self.pending.lock().is_empty() {
+        let long = self.live_log_bytes() > CLOSE_CHECKPOINT_BYTES;
+        let scattered = self.recovery.live_segments.len() > CLOSE_OLDER_SEGMENTS;
+        let replayed_still_live = writer.older_log_bytes > 0;
+        if long || (scattered && replayed_still_live) || !self.pending.lock().is_empty() {
             self.freeze(writer);
             match self.flush_all() {
                 // The log holds it all; the next open replays it.
@@ -332,6 +335,7 @@ fn build(
             started: false,
             scratch: Vec::new(),
             active_from: manifest.checkpoint_lsn,
+            older_log_bytes: 0,
         })),
         view: ArcSwap::from_pointee(View { layers: rebuilt.layers }),
         view_change: Mutex::new(()),

@@ -66,3 +66,10 @@ pub struct RecoveryReport {
     /// What was recovered is published, in a new epoch, before the database is handed out.
     pub must_start: bool,
 }
+
+impl RecoveryReport {
+    /// Whether there are log files of earlier epochs.
+    pub fn has_segments(&self) -> bool {
+        !self.dead_segments.is_empty() || !self.live_segments.is_empty()
+    }
+}

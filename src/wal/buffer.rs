@@ -18,6 +18,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Buffer {
     pub segment: Option<Arc<Segment>>,
+    /// Where this epoch's first group starts.
+    pub start: Lsn,
     /// Where the next group starts, if it needs no fresh block.
     pub position: Lsn,
     /// The next group starts on a fresh block.

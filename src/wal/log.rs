@@ -91,6 +91,7 @@ impl Log {
         let mut buffer = self.buffer.lock();
         let first = segment.first_group();
         buffer.segment = Some(segment);
+        buffer.start = first;
         buffer.position = first;
         buffer.last_group_end = first;
         buffer.unpadded = None;
@@ -146,6 +147,11 @@ impl Log {
     /// Bytes appended and not yet written.
     pub fn pending_bytes(&self) -> usize {
         self.buffer.lock().pending_bytes
+    }
+
+    /// Where this epoch's first group starts; zero before there is one.
+    pub fn start_lsn(&self) -> Lsn {
+        self.buffer.lock().start
     }
 
     /// Ends the open group, so that the next commit starts a new one on a fresh block, and returns the LSN
