@@ -204,8 +204,9 @@ fn run_log(engine: &Engine, shared: &Shared) {
             // Those who wait are told by their wakers, also of a failure.
             let _ = engine.log.flush(engine.log.end(), Reach::Durable);
         }
-        // Without room here the commit that needs it reports it.
-        let _ = engine.space.prepare_ahead(engine.log.end());
+        // Without room here the commit that needs it reports it. A failed sync is final.
+        let ahead = engine.space.prepare_ahead(engine.log.end());
+        let _ = ahead.map_err(|e| engine.or_poison(e));
         let busy = shared.commits.swap(0, Ordering::AcqRel) > 0;
         if busy || rung {
             limit = Some(delay);
@@ -232,7 +233,7 @@ impl Engine {
             self.log.flush(end, Reach::Durable)?;
         }
         if self.log.lacks_witness() {
-            self.space.reserve(self.log.end(), 0, true)?;
+            self.space.reserve(self.log.end(), 0, true).map_err(|e| self.or_poison(e))?;
             self.log.write_witness(&self.space)?;
         }
         Ok(())
@@ -243,7 +244,7 @@ impl Engine {
         self.flush_all()?;
         while self.merge_due()? {}
         if self.space.wants_more(self.log.end()) {
-            self.space.prepare_ahead(self.log.end())?;
+            self.space.prepare_ahead(self.log.end()).map_err(|e| self.or_poison(e))?;
         }
         Ok(())
     }

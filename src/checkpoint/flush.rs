@@ -38,6 +38,7 @@ impl Engine {
         if matches!(outcome, Err(Error::NoSpace { .. })) && self.space.spend_reserve() {
             outcome = self.flush_layer(&oldest);
         }
+        let outcome = outcome.map_err(|e| self.or_poison_if_sync(e));
         let lacks_space = matches!(outcome, Err(Error::NoSpace { .. }));
         self.flush_lacks_space.store(lacks_space, Ordering::Release);
         if outcome.is_ok() {

@@ -57,13 +57,14 @@ impl Engine {
             bottom,
             &|| self.take_file_id(),
             &|| self.merge_may_go_on(),
-        )?;
+        );
+        let metas = metas.map_err(|e| self.or_poison_if_sync(e))?;
         // After an error other than a full disk the new manifest may be in force, and name them.
         let discard_all = |error: Error| {
             if matches!(error, Error::NoSpace { .. }) {
                 metas.iter().for_each(|meta| writer.discard(meta.file_id));
             }
-            error
+            self.or_poison_if_sync(error)
         };
         if !metas.is_empty() {
             writer.sync_names().map_err(discard_all)?;

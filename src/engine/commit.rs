@@ -155,8 +155,16 @@ impl Engine {
         Ok(())
     }
 
+    /// A failed sync is final, also one of a table that is thrown away: what else it covered is unknown.
+    pub fn or_poison_if_sync(&self, error: Error) -> Error {
+        match &error {
+            Error::Io { action: "sync", .. } => self.or_poison(error),
+            _ => error,
+        }
+    }
+
     /// An I/O error while log space is made ready may be a failed sync: final.
-    fn or_poison(&self, error: Error) -> Error {
+    pub fn or_poison(&self, error: Error) -> Error {
         if let Error::Io { cause, .. } = &error {
             self.log.poison(std::io::Error::new(cause.kind(), error.to_string()));
         }

@@ -6,11 +6,15 @@
 //! durable before the manifest names the epoch; no group is written before the manifest is durable. An
 //! epoch that the manifest names without an end therefore always has its first segment: if that is
 //! missing, it was lost.
+//!
+//! The manifest that an open reads may be one whose name was never synced: a process that died between
+//! the rename and the sync of the directory leaves such a one, and a power cut may still take it back.
+//! So it is published once more, by this life, before a segment header names its generation.
 
 use super::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::manifest::{EpochRange, Manifest};
-use crate::types::{Epoch, Lsn};
+use crate::types::{Epoch, Generation, Lsn};
 use crate::wal::buffer::align_up;
 use crate::wal::group::BLOCK_BYTES;
 use crate::wal::log::Reach;
@@ -31,7 +35,10 @@ impl Engine {
         let base = align_up(self.recovery.log_end.plus(BLOCK_BYTES));
         let next_bytes = self.published.lock().manifest.next_segment_bytes;
         self.space.set_next_segment_bytes(next_bytes);
-        self.begin_epoch(writer, base, self.recovery.live_log, false, edit)?;
+        // That the manifest which was read is durable is not known: whoever wrote it may have died before
+        // it synced the directory. The headers name the generation that certainly is.
+        let certain = Generation(1);
+        self.begin_epoch(writer, base, certain, self.recovery.live_log, false, edit)?;
         writer.started = true;
         self.remove_orphans()?;
         self.background.start(self);
@@ -49,7 +56,8 @@ impl Engine {
             return Ok(());
         }
         let base = align_up(self.space.end().plus(BLOCK_BYTES));
-        self.begin_epoch(writer, base, false, true, |_| {})
+        let generation = self.published.lock().manifest.generation;
+        self.begin_epoch(writer, base, generation, false, true, |_| {})
     }
 
     /// Makes segments ready, names their epoch in the manifest, and lets the log write there. With
@@ -58,18 +66,17 @@ impl Engine {
         &self,
         writer: &mut Writer,
         base: Lsn,
+        generation: Generation,
         live: bool,
         fresh_only: bool,
         edit: impl FnOnce(&mut Manifest),
     ) -> Result<()> {
-        let (epoch, generation) = {
-            let published = self.published.lock();
-            (Epoch(published.manifest.last_epoch.get() + 1), published.manifest.generation)
-        };
+        let epoch = Epoch(self.published.lock().manifest.last_epoch.get() + 1);
         let random = |e| Error::io("draw a random salt for", &self.dir, e);
         let salt = self.fs.random().map_err(random)?;
         let new = NewEpoch { epoch, salt, base, generation };
-        let prepared = self.space.prepare_epoch(new, fresh_only)?;
+        let prepared = self.space.prepare_epoch(new, fresh_only);
+        let prepared = prepared.map_err(|e| self.or_poison(e))?;
         let first = prepared.first();
         let published = self.publish(|manifest| {
             edit(manifest);

@@ -97,10 +97,12 @@ impl Engine {
             ));
         };
         self.background.stop();
-        let outcome = if writer.started && !self.options.read_only {
+        let outcome = if self.options.read_only {
+            Ok(())
+        } else if writer.started {
             self.close_log(&mut writer)
         } else {
-            Ok(())
+            self.log.check()
         };
         drop(writer);
         *self.lock.lock() = None;

@@ -128,7 +128,13 @@ impl Walk<'_> {
                 if let Some(mut next) = self.open_segment(range, next_base)? {
                     let start = next.header.first_group();
                     let opens = self.look(range, &mut next, start, last)?;
-                    if opens.is_ok() && last.is_some() && here != Place::BadPadding {
+                    // Before the first group of a replay nothing is known but where it starts: a group
+                    // that names one before that as its predecessor has skipped none.
+                    let follows = match &opens {
+                        Ok(group) => last.is_some() || group.previous < at,
+                        Err(_) => false,
+                    };
+                    if follows && here != Place::BadPadding {
                         segment = next;
                         used.push(segment.named.clone());
                         successor_checked = false;

@@ -157,7 +157,7 @@ impl WriteSet {
             self.spill(index)?;
         }
         let engine = self.engine.clone();
-        engine.table_writer().sync_names()?;
+        engine.table_writer().sync_names().map_err(|e| engine.or_poison_if_sync(e))?;
         let tables: Vec<Arc<LiveTable>> = self
             .layers
             .iter()
@@ -214,8 +214,8 @@ impl WriteSet {
         let engine = &self.engine;
         let file_id = engine.take_file_id();
         let writer = engine.table_writer();
-        let meta = writer.write_memtable(memtable, Seqno::MAX, None, false, file_id)?;
-        let Some(meta) = meta else { return Ok(()) };
+        let meta = writer.write_memtable(memtable, Seqno::MAX, None, false, file_id);
+        let Some(meta) = meta.map_err(|e| engine.or_poison_if_sync(e))? else { return Ok(()) };
         engine.counters.spills.add(1);
         let run = Run::new(vec![engine.live_table(meta)], Seqno::ZERO, Seqno::ZERO, 0);
         self.layers[index] = Layer::Run(run);

@@ -84,7 +84,7 @@ pub struct NewEpoch {
     pub salt: u64,
     /// Where its first segment starts.
     pub base: Lsn,
-    /// The manifest generation that is durable.
+    /// A manifest generation that is durable for certain.
     pub generation: Generation,
 }
 
