@@ -24,8 +24,8 @@ use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
 Examples:
-  highwater drill                        kill it, tear its log, see what it keeps
-  highwater put ./db users ada 1815      makes the database if there is none
+  highwater drill                      kill it, tear its log, see what it keeps
+  highwater put ./db users ada 1815    makes the database if there is none
   highwater get ./db users ada
   highwater export ./db users --to jsonl | head
 

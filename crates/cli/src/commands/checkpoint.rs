@@ -20,15 +20,22 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let db = open::existing(&args.dir)?;
     let replayed = db.recovery().replayed_transactions;
-    let lsn = db.checkpoint().in_dir(&args.dir)?;
+    db.checkpoint().in_dir(&args.dir)?;
     let stats = db.stats();
     db.close().in_dir(&args.dir)?;
     let mut output = Output::stdout();
-    output.line(&format!(
-        "{} from the log are in tables now ({}, {}); a replay starts at LSN {lsn}",
-        human::plural(replayed, "commit"),
+    let tables = format!(
+        "{}, {}",
         human::plural(stats.tables, "table"),
-        human::bytes(stats.live_table_bytes),
-    ))?;
+        human::bytes(stats.live_table_bytes)
+    );
+    if replayed == 0 {
+        output.line(&format!("the tables hold everything already ({tables})"))?;
+    } else {
+        output.line(&format!(
+            "{} from the log went into tables ({tables})",
+            human::plural(replayed, "commit")
+        ))?;
+    }
     output.flush()
 }

@@ -75,6 +75,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             human::bytes(recovery.replayed_bytes)
         ),
     )?;
+    row("Reserve", format!("{}, kept for a full disk", human::bytes(log.reserve_bytes)))?;
     row("On disk", human::bytes(disk))?;
     row("Keyspaces", human::count(keyspaces.len() as u64))?;
     for (name, keys) in &keyspaces {
@@ -101,6 +102,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             "replay_commits": recovery.replayed_transactions,
             "replay_bytes": recovery.replayed_bytes,
             "trimmed_bytes": recovery.trimmed_bytes,
+            "reserve_bytes": log.reserve_bytes,
             "disk_bytes": disk,
         });
         output.line(&object.to_string())?;
@@ -132,6 +134,8 @@ fn key_counts(db: &Database, dir: &Path) -> Result<Vec<(String, u64)>, Failure> 
 struct LogFiles {
     files: u64,
     bytes: u64,
+    /// Of the file that is given up when the disk is full.
+    reserve_bytes: u64,
 }
 
 impl LogFiles {
@@ -141,10 +145,14 @@ impl LogFiles {
         let is_log = |name: &str| {
             name.ends_with(".hwl") && (name.starts_with("log-") || name.starts_with("spare-"))
         };
-        let mut found = LogFiles { files: 0, bytes: 0 };
-        for entry in entries.iter().filter(|entry| !entry.is_dir && is_log(&entry.name)) {
-            found.files += 1;
-            found.bytes += entry.len;
+        let mut found = LogFiles { files: 0, bytes: 0, reserve_bytes: 0 };
+        for entry in entries.iter().filter(|entry| !entry.is_dir) {
+            if is_log(&entry.name) {
+                found.files += 1;
+                found.bytes += entry.len;
+            } else if entry.name == "RESERVE" {
+                found.reserve_bytes = entry.len;
+            }
         }
         Ok(found)
     }
