@@ -274,7 +274,10 @@ impl Engine {
             // Also when there is nothing to merge, old log files are given back.
             let mut writer = self.writer.lock();
             if !writer.started && self.recovery.has_segments() {
-                self.start_epoch(&mut writer)?;
+                match self.start_epoch(&mut writer) {
+                    Ok(()) | Err(Error::NoSpace { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         self.checkpoint()?;

@@ -127,7 +127,7 @@ impl Engine {
                 self.space.add_spares(vec![segment.clone()]);
             }
         }
-        Ok(())
+        self.space.trim_spares()
     }
 
     /// The LSN up to which a clean close may vouch.

@@ -53,7 +53,12 @@ impl Engine {
         engine.background.attach(&engine);
         if engine.recovery.must_start {
             // After an unclean stop the new epoch starts at once: it ends the old one for good.
-            engine.start_recovered()?;
+            match engine.start_recovered() {
+                Err(Error::NoSpace { .. }) if engine.space.spend_reserve() => {
+                    engine.start_recovered()?;
+                }
+                outcome => outcome?,
+            }
         }
         Ok(engine)
     }
@@ -134,9 +139,12 @@ impl Engine {
             })
         };
         match close() {
-            Err(Error::NoSpace { .. }) if self.space.spend_reserve() => close(),
-            outcome => outcome,
+            Err(Error::NoSpace { .. }) if self.space.spend_reserve() => close()?,
+            outcome => outcome?,
         }
+        // What a recovery could have to write is no more than the live log.
+        let live = self.live_log_bytes();
+        self.space.shrink_reserve(live + live / 8)
     }
 }
 
@@ -275,7 +283,15 @@ fn assemble(
         options: &options,
         counters: &counters,
     };
-    let mut rebuilt = rebuild(writer, &cache, &found, to_tables)?;
+    let mut rebuilt = match rebuild(writer, &cache, &found, to_tables) {
+        Err(Error::NoSpace { .. }) if to_tables => {
+            // The reserve was kept for this.
+            let space = LogSpace::new(fs.clone(), dir, found.manifest.database, 0);
+            space.spend_reserve();
+            rebuild(writer, &cache, &found, to_tables)?
+        }
+        outcome => outcome?,
+    };
     if options.read_only {
         // The owner may remove files at any time; those that are open stay readable.
         for layer in &rebuilt.layers {

@@ -64,18 +64,17 @@ pub fn rebuild(
         bottom: listed.is_empty(),
         last_seqno: manifest.checkpoint_seqno,
         next_file_id: plan.next_file_id,
-        tables_written: 0,
+        written: Vec::new(),
         installed_tables: 0,
     };
-    replay(&**writer.fs, writer.dir, plan, &mut rebuild)?;
-    if to_tables {
-        rebuild.seal()?;
-        if rebuild.tables_written + rebuild.installed_tables > 0 {
-            writer.sync_names()?;
-        }
+    if let Err(error) = rebuild.run(plan) {
+        // Nothing names them; the next try begins anew.
+        rebuild.layers.clear();
+        rebuild.written.iter().for_each(|file_id| writer.discard(*file_id));
+        return Err(error);
     }
-    let Rebuild { mut layers, memtable, catalog, last_seqno, next_file_id, tables_written, .. } =
-        rebuild;
+    let Rebuild { mut layers, memtable, catalog, last_seqno, next_file_id, written, .. } = rebuild;
+    let tables_written = written.len() as u64;
     if !to_tables {
         layers.push(Layer::Memory(memtable.clone()));
     }
@@ -100,11 +99,23 @@ struct Rebuild<'a> {
     bottom: bool,
     last_seqno: Seqno,
     next_file_id: FileId,
-    tables_written: u64,
+    written: Vec<FileId>,
     installed_tables: u64,
 }
 
 impl Rebuild<'_> {
+    fn run(&mut self, plan: &OpenPlan) -> Result<()> {
+        let writer = self.writer;
+        replay(&**writer.fs, writer.dir, plan, self)?;
+        if self.to_tables {
+            self.seal()?;
+            if !self.written.is_empty() || self.installed_tables > 0 {
+                writer.sync_names()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the memtable and makes it a layer.
     fn seal(&mut self) -> Result<()> {
         if self.memtable.is_empty() {
@@ -121,7 +132,7 @@ impl Rebuild<'_> {
         let meta =
             self.writer.write_memtable(&memtable, at, Some(&self.catalog), bottom, file_id)?;
         if let Some(meta) = meta {
-            self.tables_written += 1;
+            self.written.push(file_id);
             self.push_run(meta, at, u8::from(bottom));
         }
         Ok(())

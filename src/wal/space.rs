@@ -267,13 +267,7 @@ impl LogSpace {
     pub fn shrink(&self) -> Result<()> {
         let mut state = self.state.lock();
         self.trim(&mut state, 0)?;
-        let path = self.dir.join(names::RESERVE_NAME);
-        if state.reserve_bytes > RESERVE_MIN_BYTES {
-            let cut = self.fs.open(&path, OpenMode::ReadWrite);
-            let cut = cut.and_then(|file| file.set_len(RESERVE_MIN_BYTES));
-            cut.map_err(|e| Error::io("cut", &path, e))?;
-            state.reserve_bytes = RESERVE_MIN_BYTES;
-        }
+        self.cut_reserve(&mut state, RESERVE_MIN_BYTES)?;
         state.next_bytes = SEGMENT_MIN_BYTES;
         Ok(())
     }
@@ -330,15 +324,36 @@ impl LogSpace {
         Ok(())
     }
 
-    /// Gives the reserve's blocks back to the disk, for a checkpoint, a drop or a close on a full disk.
-    /// Returns whether there was anything to give.
+    /// Gives the reserve's blocks back to the disk, for a checkpoint, a drop, a close or a recovery on a
+    /// full disk. Returns whether there was anything to give.
     pub fn spend_reserve(&self) -> bool {
-        let mut state = self.state.lock();
-        let had = state.reserve_bytes > 0;
-        state.reserve_bytes = 0;
+        self.cut_reserve(&mut self.state.lock(), 0).unwrap_or(false)
+    }
+
+    /// Lets the reserve shrink to `bytes`, when memory holds no more than that.
+    pub fn shrink_reserve(&self, bytes: u64) -> Result<()> {
+        self.cut_reserve(&mut self.state.lock(), bytes.max(RESERVE_MIN_BYTES)).map(drop)
+    }
+
+    /// Cuts the reserve file; an earlier life may have left a larger one than this life knows of.
+    fn cut_reserve(&self, state: &mut State, bytes: u64) -> Result<bool> {
         let path = self.dir.join(names::RESERVE_NAME);
-        let cut = self.fs.open(&path, OpenMode::ReadWrite).and_then(|file| file.set_len(0));
-        had && cut.is_ok()
+        let cut = || match self.fs.open(&path, OpenMode::ReadWrite) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+            Ok(file) if file.len()? > bytes => file.set_len(bytes).map(|()| true),
+            Ok(_) => Ok(false),
+        };
+        state.reserve_bytes = state.reserve_bytes.min(bytes);
+        cut().map_err(|e| Error::io("cut", &path, e))
+    }
+
+    /// Removes spares beyond twice the ready segments, so that the dead files of many short lives do not
+    /// pile up.
+    pub fn trim_spares(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        let keep_bytes = 2 * state.segments.iter().map(|s| s.bytes).sum::<u64>();
+        self.trim(&mut state, keep_bytes)
     }
 
     fn prepare_next(&self, state: &mut State) -> Result<()> {

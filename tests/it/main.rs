@@ -5,4 +5,5 @@ mod basics;
 mod concurrent;
 mod lifetime;
 mod model;
+mod room;
 mod support;
