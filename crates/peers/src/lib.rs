@@ -105,26 +105,39 @@ impl MemoryWatch {
     }
 }
 
-/// Seconds per step of a bare loop of `pwrite` + `fdatasync` of `bytes`, each on a fresh block of a
-/// pre-written file.
-pub fn bare_sync_loop(dir: &Path, bytes: usize, count: u64) -> io::Result<f64> {
-    let path = dir.join("bare-loop");
-    let file = fs::File::options().create(true).truncate(true).write(true).open(&path)?;
-    let step = (bytes as u64).next_multiple_of(4096);
-    let zeros = vec![0; 1 << 20];
-    let mut at = 0;
-    while at < step * count {
-        file.write_all_at(&zeros, at)?;
-        at += zeros.len() as u64;
+/// A bare loop of `pwrite` + `fdatasync`, each step on a fresh block of a pre-written file.
+#[derive(Debug)]
+pub struct BareLoop {
+    file: fs::File,
+    data: Vec<u8>,
+    at: u64,
+    end: u64,
+}
+
+impl BareLoop {
+    /// A loop of up to `count` steps of `bytes`.
+    pub fn new(dir: &Path, bytes: usize, count: u64) -> io::Result<BareLoop> {
+        let path = dir.join("bare-loop");
+        let file = fs::File::options().create(true).truncate(true).write(true).open(&path)?;
+        let end = count * (bytes as u64).next_multiple_of(4096);
+        let zeros = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < end {
+            file.write_all_at(&zeros, at)?;
+            at += zeros.len() as u64;
+        }
+        file.sync_all()?;
+        fs::remove_file(&path)?;
+        Ok(BareLoop { file, data: vec![7; bytes], at: 0, end })
     }
-    file.sync_all()?;
-    let data = vec![7; bytes];
-    let started = Instant::now();
-    for i in 0..count {
-        file.write_all_at(&data, i * step)?;
-        file.sync_data()?;
+
+    /// One step; says how long it took.
+    pub fn step(&mut self) -> io::Result<Duration> {
+        assert!(self.at < self.end, "the loop was made for fewer steps");
+        let started = Instant::now();
+        self.file.write_all_at(&self.data, self.at)?;
+        self.file.sync_data()?;
+        self.at += (self.data.len() as u64).next_multiple_of(4096);
+        Ok(started.elapsed())
     }
-    let spent = started.elapsed().as_secs_f64() / count as f64;
-    fs::remove_file(&path)?;
-    Ok(spent)
 }
