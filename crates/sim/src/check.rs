@@ -1,0 +1,177 @@
+//! One image of a disk, put to the test.
+//!
+//! 1. Open succeeds, and shows the state after a number of commits within the window.
+//! 2. Dying at once and opening again shows the same state.
+//! 3. One more commit, a power cut, and a third open show that state and the commit, nothing else:
+//!    nothing that was rejected returns.
+//!
+//! Panics are caught and are violations, as are checks that take too long.
+
+use crate::model::{State, hash_of, read_state};
+use crate::run::{PATH, Window, options};
+use crate::script::Workload;
+use highwater::fs::sim::SimDisk;
+use highwater::{Database, Error};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
+
+/// How a check failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Open refused a legal state.
+    Refused,
+    /// A panic.
+    Panic,
+    /// A wrong state, or a broken promise.
+    Violation,
+}
+
+/// A failed check.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// How.
+    pub kind: FailureKind,
+    /// What was expected and found.
+    pub what: String,
+}
+
+/// Longest time that one check may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Failure {
+    /// A broken promise.
+    pub fn violation(what: impl Into<String>) -> Failure {
+        Failure { kind: FailureKind::Violation, what: what.into() }
+    }
+
+    fn refused(what: &str, error: &Error) -> Failure {
+        Failure { kind: FailureKind::Refused, what: format!("{what}: {error}") }
+    }
+}
+
+/// Checks an image against all `states`; gives the number of the state found. `seed` decides the later
+/// power cuts.
+pub fn check_image(
+    image: &SimDisk,
+    workload: &Workload,
+    states: &[State],
+    window: Window,
+    seed: u64,
+) -> Result<u64, Failure> {
+    guarded(|| {
+        let db = open(image, workload, "the first open")?;
+        let hash = hash(&db)?;
+        let found = in_window(&db, hash, states, window)?;
+        let killed = image.kill();
+        drop(db);
+        let disk = if seed.is_multiple_of(2) { killed } else { killed.power_cut(seed) };
+        let db = open(&disk, workload, "the second open")?;
+        same(&db, hash, &states[found], "the second open")?;
+
+        let mut next = states[found].clone();
+        let commit = || -> highwater::Result<()> {
+            let keyspace = db.keyspace("later")?;
+            keyspace.insert("after", "the crash").map(drop)
+        };
+        commit().map_err(|e| Failure::violation(format!("a commit after the crash: {e}")))?;
+        next.create("later");
+        next.insert("later", b"after", Arc::from(&b"the crash"[..]));
+        let cut = disk.power_cut(seed / 2);
+        drop(db);
+        let db = open(&cut, workload, "the third open")?;
+        same(&db, next.hash(), &next, "the third open, after one more commit")?;
+        Ok(hash)
+    })
+}
+
+/// Whether the state with this hash lies in the window.
+pub fn find(hash: u64, states: &[State], window: Window) -> Option<usize> {
+    (window.least..=window.most.min(states.len() - 1)).rev().find(|at| states[*at].hash() == hash)
+}
+
+/// As [`find`], with the difference in words if not.
+pub fn in_window(
+    db: &Database,
+    hash: u64,
+    states: &[State],
+    window: Window,
+) -> Result<usize, Failure> {
+    if let Some(found) = find(hash, states, window) {
+        return Ok(found);
+    }
+    let all = Window { least: 0, most: states.len() - 1 };
+    let what = match find(hash, states, all) {
+        Some(at) => format!("the state after commit {at} is not in {window:?}"),
+        None => {
+            let found = read_state(db).unwrap_or_default();
+            let least = &states[window.least];
+            format!("no state of {window:?}; against the least:\n{}", least.difference(&found))
+        }
+    };
+    Err(Failure::violation(format!("{what} (recovery: {:?})", db.recovery())))
+}
+
+/// Opens a database that must open.
+pub fn open(disk: &SimDisk, workload: &Workload, what: &str) -> Result<Database, Failure> {
+    options(workload, disk).open(PATH).map_err(|e| Failure::refused(what, &e))
+}
+
+/// The hash of what a database shows; its lengths must fit.
+pub fn hash(db: &Database) -> Result<u64, Failure> {
+    let counted = || -> highwater::Result<(u64, u64, u64)> {
+        let (hash, count) = hash_of(db)?;
+        let snapshot = db.snapshot();
+        let mut len = 0;
+        for name in snapshot.keyspaces() {
+            len += snapshot.len(&db.existing_keyspace(&name)?)?;
+        }
+        Ok((hash, count, len))
+    };
+    match counted() {
+        Ok((hash, count, len)) if count == len => Ok(hash),
+        Ok((_, count, len)) => {
+            Err(Failure::violation(format!("{count} entries are found, len() says {len}")))
+        }
+        Err(error) => Err(Failure::violation(format!("reading: {error}"))),
+    }
+}
+
+/// The database must show exactly this state.
+pub fn same(db: &Database, expected: u64, state: &State, what: &str) -> Result<(), Failure> {
+    if hash(db)? == expected {
+        return Ok(());
+    }
+    let found = read_state(db).unwrap_or_default();
+    Err(Failure::violation(format!("{what} shows another state:\n{}", state.difference(&found))))
+}
+
+/// Runs a check; a panic or too long a time makes it fail.
+pub fn guarded<T>(check: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    static HOOK: Once = Once::new();
+    thread_local!(static PANIC: RefCell<Option<String>> = const { RefCell::new(None) });
+    thread_local!(static QUIET: RefCell<bool> = const { RefCell::new(false) });
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if QUIET.with_borrow(|quiet| *quiet) {
+                PANIC.set(Some(info.to_string()));
+            } else {
+                before(info);
+            }
+        }));
+    });
+    let started = Instant::now();
+    let outer = QUIET.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(check));
+    QUIET.set(outer);
+    let outcome = outcome.unwrap_or_else(|_| {
+        let what = PANIC.take().unwrap_or_default();
+        Err(Failure { kind: FailureKind::Panic, what: format!("panic: {what}") })
+    });
+    if outcome.is_ok() && started.elapsed() > PATIENCE {
+        return Err(Failure::violation(format!("it took {:?}", started.elapsed())));
+    }
+    outcome
+}

@@ -1,0 +1,404 @@
+//! Damage: bits flip, files are cut, lost, swapped, or put back from an older copy.
+//!
+//! Three databases are damaged: one that was closed, one whose process died after a witness was written,
+//! and one whose process died before. An open of the damaged files may
+//! refuse with a typed error that names a file, and then no byte of the directory has changed; or show
+//! exactly the same state, because the damaged bytes are not read or not needed; or show it up to where
+//! a read meets the damage and says so. Only without a witness may it cut the last commits, and reports
+//! that. Anything else (another state, a panic, a hang) is a violation.
+//!
+//! One limit: the last log segment of a database that was not closed, put back from an older copy, is
+//! byte for byte what a crash at the time of the copy leaves, and nothing outside that file says
+//! otherwise. The database is then found as it was at that time, never older than its last checkpoint.
+
+use crate::check::{Failure, FailureKind, check_image, guarded};
+use crate::model::{State, hash_of};
+use crate::random::Random;
+use crate::report::Tally;
+use crate::run::{PATH, Run, Window, options};
+use crate::script::{Change, Step, Workload};
+use highwater::fs::sim::SimDisk;
+use highwater::fs::{Barrier, FileSystem};
+use highwater::{Database, Durability, Error};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Names of the databases.
+pub const SUBJECTS: [&str; 4] = ["closed", "witnessed", "unwitnessed", "emptied"];
+
+/// A database to damage.
+#[derive(Debug)]
+pub struct Subject {
+    name: &'static str,
+    workload: Arc<Workload>,
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    /// A disk with these files, all durable.
+    disk: SimDisk,
+    /// Earlier contents of the files, and files of another database.
+    others: Vec<(&'static str, PathBuf, Vec<u8>)>,
+    states: Vec<State>,
+    /// The last commit that a witness vouches for.
+    vouched: usize,
+    /// The last commit that a checkpoint has seen.
+    checkpointed: usize,
+    /// It was closed.
+    closed: bool,
+}
+
+const OLDER: &str = "an older copy";
+
+/// What is done to the files.
+#[derive(Clone, Debug)]
+enum Damage {
+    Flip(PathBuf, u64, u8),
+    Length(PathBuf, u64),
+    Lose(PathBuf),
+    Replace(PathBuf, usize),
+    Foreign(&'static str),
+    Swap(PathBuf, PathBuf),
+}
+
+/// What an open made of it.
+enum Finding {
+    Refused,
+    Unread,
+    Cut,
+    Read,
+    RolledBack,
+}
+
+/// Runs every `stride`th case of flips (manifest flips and everything else always) for these databases.
+pub fn campaign(names: &[&str], seed: u64, stride: usize, threads: usize, tally: &Tally) {
+    for name in SUBJECTS.into_iter().filter(|name| names.contains(name)) {
+        let subject = match subject(name, seed) {
+            Ok(subject) => subject,
+            Err(what) => {
+                tally.failed(&Failure::violation(what), name, "");
+                continue;
+            }
+        };
+        let cases = cases(&subject);
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let (subject, cases) = (&subject, &cases);
+                scope.spawn(move || {
+                    let picked = cases.iter().enumerate().filter(|(number, case)| {
+                        let sampled = matches!(case, Damage::Flip(path, ..) if !is_manifest(path));
+                        number % threads == thread
+                            && (!sampled || (number / threads).is_multiple_of(stride))
+                    });
+                    for (number, case) in picked {
+                        one(subject, seed, number, case, tally);
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// Repeats one case.
+pub fn replay(name: &str, seed: u64, number: usize, tally: &Tally) {
+    let Some(name) = SUBJECTS.iter().find(|known| **known == name) else { return };
+    match subject(name, seed) {
+        Ok(subject) => match cases(&subject).get(number) {
+            Some(case) => one(&subject, seed, number, case, tally),
+            None => eprintln!("there is no case {number}"),
+        },
+        Err(what) => eprintln!("{what}"),
+    }
+}
+
+fn one(subject: &Subject, seed: u64, number: usize, case: &Damage, tally: &Tally) {
+    tally.damage.add(1);
+    match guarded(|| check(subject, number, case)) {
+        Ok(Finding::Refused) => tally.damage_refused.add(1),
+        Ok(Finding::Unread) => tally.damage_unread.add(1),
+        Ok(Finding::Cut) => tally.damage_cut.add(1),
+        Ok(Finding::Read) => tally.damage_read.add(1),
+        Ok(Finding::RolledBack) => tally.damage_rolled_back.add(1),
+        Err(failure) => {
+            let failure = match failure.kind {
+                // Refusing is right here; a later refusal is a broken promise.
+                FailureKind::Refused => Failure { kind: FailureKind::Violation, ..failure },
+                _ => failure,
+            };
+            let case = match case {
+                Damage::Replace(path, index) => {
+                    format!("{} becomes {}", path.display(), subject.others[*index].0)
+                }
+                case => format!("{case:?}"),
+            };
+            let replay = format!("damage {} --seed {seed} --case {number}", subject.name);
+            tally.failed(&failure, &format!("database {}: {case}", subject.name), &replay);
+        }
+    }
+}
+
+fn check(subject: &Subject, number: usize, case: &Damage) -> Result<Finding, Failure> {
+    let disk = subject.disk.fork();
+    let put = |path: &Path, bytes: &[u8]| disk.write_file(path, bytes).map_err(broken);
+    let file = |path: &PathBuf| subject.files.get(path).cloned().unwrap_or_default();
+    match case {
+        Damage::Flip(path, offset, bit) => {
+            disk.flip_bit(path, *offset, *bit).map_err(broken)?;
+        }
+        Damage::Length(path, length) => {
+            let mut bytes = file(path);
+            bytes.resize(*length as usize, 0);
+            put(path, &bytes)?;
+        }
+        Damage::Lose(path) => {
+            disk.remove_file(path).map_err(broken)?;
+        }
+        Damage::Replace(path, index) => put(path, &subject.others[*index].2)?,
+        Damage::Foreign(name) => put(&Path::new(PATH).join(name), b"hello")?,
+        Damage::Swap(one, two) => {
+            let (first, second) = (file(one), file(two));
+            put(one, &second)?;
+            put(two, &first)?;
+        }
+    }
+    let older_log = match case {
+        Damage::Replace(path, index) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("log-") && subject.others[*index].0 == OLDER && !subject.closed
+        }
+        _ => false,
+    };
+    judge(subject, &disk, number, older_log)
+}
+
+fn judge(
+    subject: &Subject,
+    disk: &SimDisk,
+    number: usize,
+    older_log: bool,
+) -> Result<Finding, Failure> {
+    let before = contents(disk);
+    let last = subject.states.len() - 1;
+    let db = match options(&subject.workload, disk).open(PATH) {
+        Ok(db) => db,
+        Err(error) => {
+            if contents(disk) != before {
+                return Err(Failure::violation(format!("a refused open changed files: {error}")));
+            }
+            let named = matches!(
+                &error,
+                Error::Damage { .. } | Error::Unsupported { .. } | Error::NotADatabase { .. }
+            );
+            if !named {
+                return Err(Failure::violation(format!("the error names no damage: {error}")));
+            }
+            return Ok(Finding::Refused);
+        }
+    };
+    let hash = match hash_of(&db) {
+        Ok((hash, _)) => hash,
+        Err(Error::Damage { .. } | Error::Unsupported { .. }) => return Ok(Finding::Read),
+        Err(error) => return Err(Failure::violation(format!("reading: {error}"))),
+    };
+    if let Some(at) = (subject.vouched..last).find(|at| subject.states[*at].hash() == hash) {
+        if !db.recovery().unwitnessed_tail {
+            return Err(Failure::violation(format!("commits after {at} are gone without a word")));
+        }
+        return Ok(Finding::Cut);
+    }
+    if older_log && subject.states[subject.checkpointed..].iter().any(|s| s.hash() == hash) {
+        return Ok(Finding::RolledBack);
+    }
+    if hash != subject.states[last].hash() {
+        let found = crate::model::read_state(&db).unwrap_or_default();
+        let difference = subject.states[last].difference(&found);
+        let recovery = db.recovery();
+        return Err(Failure::violation(format!("another state:\n{difference}{recovery:?}")));
+    }
+    match lookups(&db, &subject.states[last]) {
+        Ok(None) => {}
+        Ok(Some(what)) => return Err(Failure::violation(what)),
+        Err(Error::Damage { .. }) => return Ok(Finding::Read),
+        Err(error) => return Err(Failure::violation(format!("a lookup: {error}"))),
+    }
+    if number.is_multiple_of(16) {
+        let window = Window { least: last, most: last };
+        let image = disk.kill();
+        drop(db);
+        check_image(&image, &subject.workload, &subject.states, window, number as u64)?;
+    }
+    Ok(Finding::Unread)
+}
+
+/// Looks every key up, and a few that are not there: filters and indexes lie on that way only.
+fn lookups(db: &Database, state: &State) -> highwater::Result<Option<String>> {
+    let snapshot = db.snapshot();
+    for (name, entries) in state.keyspaces() {
+        let keyspace = db.existing_keyspace(name)?;
+        if snapshot.len(&keyspace)? != entries.len() as u64 {
+            return Ok(Some(format!("len() of {name} is wrong")));
+        }
+        for (key, value) in entries.iter() {
+            let found = snapshot.get(&keyspace, key)?;
+            if found.as_ref().is_none_or(|found| found[..] != value[..]) {
+                return Ok(Some(format!("a lookup of {name}/{} is wrong", key.escape_ascii())));
+            }
+            let absent = [key.as_slice(), b"?"].concat();
+            if snapshot.get(&keyspace, absent)?.is_some() {
+                return Ok(Some("a lookup finds a key that was never there".to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn contents(disk: &SimDisk) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let files = disk.files().into_iter().filter(|(path, _)| !path.ends_with("LOCK"));
+    files.map(|(path, _)| (path.clone(), disk.read_file(&path).ok())).collect()
+}
+
+fn cases(subject: &Subject) -> Vec<Damage> {
+    let mut cases = Vec::new();
+    let paths: Vec<&PathBuf> = subject.files.keys().collect();
+    for (path, bytes) in &subject.files {
+        let length = bytes.len() as u64;
+        if path.ends_with("LOCK") || path.ends_with("RESERVE") {
+            cases.push(Damage::Lose(path.clone()));
+            continue;
+        }
+        if is_manifest(path) {
+            let bits = (0..length).flat_map(|at| (0..8).map(move |bit| (at, bit)));
+            cases.extend(bits.map(|(at, bit)| Damage::Flip(path.clone(), at, bit)));
+        } else {
+            // Every byte that was written, and a few blocks past it.
+            let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1);
+            let mut random = Random::new(length);
+            let end = (written + 9000).min(length);
+            let flips = (0..end).map(|at| (at, random.below(8) as u8));
+            cases.extend(flips.map(|(at, bit)| Damage::Flip(path.clone(), at, bit)));
+            for length in [written, written.saturating_sub(1), written.next_multiple_of(4096)] {
+                cases.push(Damage::Length(path.clone(), length));
+            }
+        }
+        for length in [0, 1, 100, 511, 512, 4095, 4096, 4097, 8192, length / 2] {
+            cases.push(Damage::Length(path.clone(), length));
+        }
+        for length in
+            [length.saturating_sub(1), length.saturating_sub(512), length + 1, length + 4096]
+        {
+            cases.push(Damage::Length(path.clone(), length));
+        }
+        cases.push(Damage::Lose(path.clone()));
+    }
+    let others = subject.others.iter().enumerate();
+    cases.extend(others.map(|(index, (_, path, _))| Damage::Replace(path.clone(), index)));
+    let names =
+        ["notes.txt", "log-zzzz.hwl", "table-1.hwt", "MANIFEST.old", "spare-9.hwl", "MANIFEST.new"];
+    cases.extend(names.map(Damage::Foreign));
+    for (at, one) in paths.iter().enumerate() {
+        for two in &paths[at + 1..] {
+            cases.push(Damage::Swap((*one).clone(), (*two).clone()));
+        }
+    }
+    cases
+}
+
+fn is_closed(name: &str) -> bool {
+    !matches!(name, "witnessed" | "unwitnessed")
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.ends_with("MANIFEST")
+}
+
+/// Makes a database and collects earlier contents of its files on the way.
+fn subject(name: &'static str, seed: u64) -> Result<Subject, String> {
+    let workload = Arc::new(Workload { name, seed, memory_budget: 1 << 20, steps: steps(name) });
+    let (files, earlier, states) = make(&workload, seed)?;
+    let mut others = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (path, bytes) in earlier {
+        if files.contains_key(&path)
+            && files[&path] != bytes
+            && seen.insert((path.clone(), bytes.clone()))
+        {
+            others.push((OLDER, path, bytes));
+        }
+    }
+    let (foreign, _, _) = make(&workload, seed + 1)?;
+    for (path, bytes) in foreign {
+        if files.contains_key(&path) && !path.ends_with("LOCK") && !path.ends_with("RESERVE") {
+            others.push(("one of another database", path, bytes));
+        }
+    }
+    let vouched = match name {
+        // Everything but the last two commits has a successor that vouches for it.
+        "unwitnessed" => states.len() - 2,
+        _ => states.len() - 1,
+    };
+    // See `steps`: three commits come after the checkpoint.
+    let checkpointed = states.len() - 4;
+    let closed = is_closed(name);
+    let disk = lay_out(&files).map_err(|e| e.to_string())?;
+    Ok(Subject { name, workload, files, disk, others, states, vouched, checkpointed, closed })
+}
+
+fn lay_out(files: &Files) -> std::io::Result<SimDisk> {
+    let disk = SimDisk::new();
+    disk.create_dir(Path::new(PATH))?;
+    disk.sync_dir(Path::new("/"), Barrier::CreateParent)?;
+    files.iter().try_for_each(|(path, bytes)| disk.write_file(path, bytes))?;
+    disk.restart_recording();
+    Ok(disk)
+}
+
+fn broken(error: std::io::Error) -> Failure {
+    Failure::violation(error.to_string())
+}
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+/// Files, their earlier contents, and the states.
+type Made = (Files, Vec<(PathBuf, Vec<u8>)>, Vec<State>);
+
+fn make(workload: &Arc<Workload>, seed: u64) -> Result<Made, String> {
+    let disk = SimDisk::with_seed(seed);
+    let mut run = Run::new(workload.clone(), disk.clone(), false);
+    run.open()?;
+    let mut earlier = Vec::new();
+    for (number, step) in workload.steps.iter().enumerate() {
+        run.step(number, step)?;
+        for (path, _) in disk.files() {
+            earlier.extend(disk.read_file(&path).ok().map(|bytes| (path, bytes)));
+        }
+    }
+    if is_closed(workload.name) {
+        let db = run.database().cloned().ok_or("not open")?;
+        db.close().map_err(|e| e.to_string())?;
+    }
+    let (disk, states) = run.abandon();
+    let read = |path: PathBuf| disk.read_file(&path).ok().map(|bytes| (path, bytes));
+    let files = disk.files().into_iter().filter_map(|(path, _)| read(path)).collect();
+    Ok((files, earlier, states))
+}
+
+fn steps(name: &str) -> Vec<Step> {
+    let put = |keyspace, key: &str, bytes| Change::Put(keyspace, key.to_owned(), bytes);
+    let batch = |changes| Step::Batch(changes, Durability::Sync);
+    let mut steps = vec![Step::Create("a"), Step::Create("b")];
+    let many =
+        |from: usize| (from..from + 30).map(|i| put("a", &format!("k{i:03}"), 40 + i)).collect();
+    steps.push(batch(many(0)));
+    steps.push(Step::Compact);
+    steps.push(batch(vec![
+        put("b", "one", 5000),
+        Change::RemoveRange("a", "k003".to_owned(), "k006".to_owned()),
+    ]));
+    steps.push(Step::Checkpoint);
+    steps.push(batch(vec![put("a", "two", 20), Change::Remove("a", "k010".to_owned())]));
+    steps.push(batch(many(20)));
+    steps.push(batch(vec![put("b", "three", 900)]));
+    match name {
+        "witnessed" => steps.push(Step::Maintain),
+        "emptied" => steps.push(Step::Checkpoint),
+        _ => {}
+    }
+    steps
+}

@@ -1,0 +1,140 @@
+//! The process dies, and the power fails while the next one recovers.
+//!
+//! A dead process leaves unsynced bytes and names behind, and the next one sees them and may build on
+//! them before anything has made them durable. The death at one operation is played by a disk that does
+//! nothing any more from then on. The recovery by the next process is recorded, unsynced changes of the
+//! first included, and cut at every operation.
+
+use crate::check::{Failure, check_image, guarded};
+use crate::crash::{Effort, record};
+use crate::random::Random;
+use crate::report::Tally;
+use crate::run::{PATH, Run, Window, options};
+use crate::script::{Workload, workload};
+use highwater::fs::sim::{
+    Choice, CrashPoint, EnumerationLimits, Fault, FaultKind, Outcome, SimDisk,
+};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Kills the process at every `stride`th operation of a workload.
+pub fn campaign(
+    name: &str,
+    seed: u64,
+    effort: &Effort,
+    stride: usize,
+    threads: usize,
+    tally: &Tally,
+) {
+    let recorded = match record(name, seed) {
+        Ok(recorded) => recorded,
+        Err(what) => return tally.failed(&Failure::violation(what), "a run without faults", ""),
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let recorded = &recorded;
+            scope.spawn(move || {
+                let picked = (0..recorded.recording.operations()).step_by(stride.max(1));
+                for (_, operation) in picked.enumerate().filter(|(at, _)| at % threads == thread) {
+                    one(&recorded.workload, operation, effort, None, tally);
+                }
+            });
+        }
+    });
+}
+
+/// Repeats the death at one operation; with `at`, only that cut and choice of the recovery.
+pub fn replay(
+    name: &str,
+    seed: u64,
+    effort: &Effort,
+    operation: usize,
+    at: Option<(usize, usize)>,
+    tally: &Tally,
+) {
+    if let Some(workload) = workload(name, seed).map(Arc::new) {
+        one(&workload, operation, effort, at, tally);
+    }
+}
+
+fn one(
+    workload: &Arc<Workload>,
+    operation: usize,
+    effort: &Effort,
+    only: Option<(usize, usize)>,
+    tally: &Tally,
+) {
+    tally.kills.add(1);
+    let (name, seed) = (workload.name, workload.seed);
+    let replay = format!("kill {name} --seed {seed} --effort {} --case {operation}", effort.name);
+    let fail = |failure: &Failure, case: &str, replay: &str| {
+        let case = format!("workload {name}, process dead from operation {operation} on{case}");
+        tally.failed(failure, &case, replay);
+    };
+    let limits = &effort.nested_limits;
+    let outcome = guarded(|| kill(workload, operation));
+    let (recording, states, window, after) = match outcome {
+        Ok(outcome) => outcome,
+        Err(failure) => return fail(&failure, "", &replay),
+    };
+    let mut seen = HashSet::new();
+    for point in recording.walker() {
+        let window = match point.position() == recording.operations() {
+            true => after,
+            false => window,
+        };
+        for (number, choice) in choices(&point, limits).enumerate() {
+            if only.is_some_and(|only| only != (point.position(), number))
+                || !seen.insert((point.image_hash(&choice), window))
+            {
+                continue;
+            }
+            tally.kill_images.add(1);
+            let seed = Random::new(number as u64).number();
+            let checked = check_image(&point.image(&choice), workload, &states, window, seed);
+            if let Err(failure) = checked {
+                let lost: String = point.describe(&choice).chars().take(2000).collect();
+                let position = point.position();
+                let next = recording.operation(position);
+                let next = next.map_or(String::new(), |next| format!(" (next: {next})"));
+                let case = format!(", power lost at {position}:{number}{next}\n{lost}");
+                fail(&failure, &case, &format!("{replay} --at {position}:{number}"));
+            }
+        }
+    }
+}
+
+type Killed = (highwater::fs::sim::Recording, Vec<crate::model::State>, Window, Window);
+
+fn kill(workload: &Arc<Workload>, operation: usize) -> Result<Killed, Failure> {
+    let disk = SimDisk::with_seed(workload.seed);
+    disk.inject(Fault::new(FaultKind::Io).at_operation(operation).from_then_on());
+    let mut run = Run::new(workload.clone(), disk.clone(), true);
+    run.all().map_err(Failure::violation)?;
+    let next = disk.kill();
+    next.clear_faults();
+    next.restart_recording();
+    let (window, process) = (run.window(false), run.window(true));
+    let (_, states) = run.abandon();
+    let refused = |e| Failure::violation(format!("the open after the death: {e}"));
+    let db = options(workload, &next).open(PATH).map_err(refused)?;
+    let hash = crate::check::hash(&db)?;
+    let found = crate::check::in_window(&db, hash, &states, process)?;
+    let recording = next.record();
+    drop(db);
+    // What a clean close left needs no recovery, and nothing that was found is newly durable.
+    let after = match recording.operations() {
+        0 => window,
+        _ => Window { least: found, most: found },
+    };
+    Ok((recording, states, window, after))
+}
+
+fn choices<'a>(
+    point: &'a CrashPoint,
+    limits: &EnumerationLimits,
+) -> impl Iterator<Item = Choice> + use<'a> {
+    let seed = Random::new(!point.position() as u64).number();
+    let all = Choice::all(Outcome::New, point.units().len());
+    std::iter::once(all).chain(point.choices(limits, seed))
+}

@@ -1,0 +1,432 @@
+//! Runs a script on a disk beside its model.
+//!
+//! Every commit is begun, and acknowledged once it must survive power loss; both are marked on the disk.
+//! `Buffered` commits are noted as written: they must survive the death of the process. In a run without
+//! faults every error is a violation, and the database must show the model's state after each step. In a
+//! run with faults these rules hold:
+//!
+//! 1. A commit that fails with anything but `Poisoned` changed nothing. One that fails with `Poisoned`
+//!    may be there after the next open.
+//! 2. After `Poisoned`, or after a sync failed for good, no commit returns `Ok` until the next open.
+
+use crate::model::{State, hash_of, read_state};
+use crate::script::{Change, Step, Workload, value};
+use highwater::fs::sim::{Mark, SimDisk};
+use highwater::{Builder, Database, Durability, Error, Keyspace, Snapshot};
+use std::sync::Arc;
+
+/// Where every database of the campaign lies.
+pub const PATH: &str = "/db";
+
+const BEGUN: u64 = 1 << 32;
+const ACKNOWLEDGED: u64 = 2 << 32;
+const WRITTEN: u64 = 3 << 32;
+
+/// Which states may be found: by the number of commits, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// The last commit that must be there.
+    pub least: usize,
+    /// The last commit that may be there.
+    pub most: usize,
+}
+
+impl Window {
+    /// The window that marks describe; for the death of the process only, written commits must be there
+    /// as well.
+    pub fn of(marks: &[Mark], process_only: bool) -> Window {
+        let mut window = Window { least: 0, most: 0 };
+        for mark in marks {
+            let number = (mark.payload & u64::from(u32::MAX)) as usize;
+            match mark.payload - number as u64 {
+                BEGUN => window.most = window.most.max(number),
+                ACKNOWLEDGED => window.least = window.least.max(number),
+                WRITTEN if process_only => window.least = window.least.max(number),
+                _ => {}
+            }
+        }
+        window
+    }
+}
+
+/// A database, its disk and its model.
+#[derive(Debug)]
+pub struct Run {
+    /// The disk.
+    pub disk: SimDisk,
+    workload: Arc<Workload>,
+    db: Option<Database>,
+    /// States after 0, 1, … commits.
+    pub states: Vec<State>,
+    /// The last commit that must survive power loss.
+    pub acknowledged: usize,
+    written: usize,
+    held: Option<(Snapshot, State)>,
+    faulty: bool,
+    /// This life of the database has written to its log.
+    pub started: bool,
+    poisoned: bool,
+    failed_sync: bool,
+    /// Errors other than `NoSpace` were met.
+    pub other_errors: bool,
+    /// `NoSpace` was met.
+    pub space_errors: u64,
+}
+
+/// Options of every database of the campaign.
+pub fn options(workload: &Workload, disk: &SimDisk) -> Builder {
+    Database::builder()
+        .file_system(Arc::new(disk.clone()))
+        .background(false)
+        .segment_size(1 << 20)
+        .memory_budget(workload.memory_budget)
+        .table_size(64 << 10)
+}
+
+impl Run {
+    /// Opens a new database on `disk`. With `faulty`, errors are no violations.
+    pub fn new(workload: Arc<Workload>, disk: SimDisk, faulty: bool) -> Run {
+        Run {
+            disk,
+            workload,
+            db: None,
+            states: vec![State::default()],
+            acknowledged: 0,
+            written: 0,
+            held: None,
+            faulty,
+            started: false,
+            poisoned: false,
+            failed_sync: false,
+            other_errors: false,
+            space_errors: 0,
+        }
+    }
+
+    /// The database, while it is open.
+    pub fn database(&self) -> Option<&Database> {
+        self.db.as_ref()
+    }
+
+    /// The last commit that may be found.
+    pub fn begun(&self) -> usize {
+        self.states.len() - 1
+    }
+
+    /// Which states an open may find now.
+    pub fn window(&self, process_only: bool) -> Window {
+        let least = if process_only { self.written } else { 0 };
+        Window { least: least.max(self.acknowledged), most: self.begun() }
+    }
+
+    /// A sync failed for good: from now on no commit may return `Ok`.
+    pub fn sync_failed(&mut self) {
+        self.failed_sync = true;
+    }
+
+    /// Opens the database; it must show a state that is possible.
+    pub fn open(&mut self) -> Result<(), String> {
+        let opened = options(&self.workload, &self.disk).open(PATH);
+        let db = match opened {
+            Ok(db) => db,
+            Err(error) => return self.failed("open", &error),
+        };
+        let Some(hash) = self.read(&db)? else { return Ok(()) };
+        // A failed sync may have taken back what was written.
+        let window = self.window(!self.poisoned && !self.failed_sync);
+        let found = (window.least..=window.most).rev().find(|at| self.states[*at].hash() == hash);
+        let Some(found) = found else {
+            return Err(format!("open shows no state of {window:?}:\n{}", self.compare(&db)));
+        };
+        self.states.truncate(found + 1);
+        (self.acknowledged, self.written) = (found, found);
+        (self.poisoned, self.failed_sync) = (false, false);
+        self.started = !db.recovery().clean;
+        self.db = Some(db);
+        Ok(())
+    }
+
+    /// Makes all steps.
+    pub fn all(&mut self) -> Result<(), String> {
+        self.open()?;
+        let workload = self.workload.clone();
+        for (number, step) in workload.steps.iter().enumerate() {
+            if self.db.is_none() {
+                break;
+            }
+            self.step(number, step).map_err(|e| format!("step {number} ({step:?}): {e}"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes one step.
+    pub fn step(&mut self, number: usize, step: &Step) -> Result<(), String> {
+        let Some(db) = self.db.clone() else { return Ok(()) };
+        let struck_before = self.disk.faults_struck();
+        match step {
+            Step::Create(name) => {
+                let edit = |state: &mut State| state.create(name);
+                self.commit(Durability::Sync, edit, || db.keyspace(name).map(drop))?;
+            }
+            Step::Drop(name) => {
+                let Some(keyspace) = self.keyspace(&db, name) else { return Ok(()) };
+                let edit = |state: &mut State| state.drop_keyspace(name);
+                self.commit(Durability::Sync, edit, || db.drop_keyspace(&keyspace).map(drop))?;
+            }
+            Step::Batch(changes, durability) => {
+                let seed = self.workload.seed;
+                let state = self.states.last().cloned().unwrap_or_default();
+                let edit = |state: &mut State| {
+                    changes.iter().for_each(|change| apply(state, change, seed, number));
+                };
+                if changes.iter().any(|c| !state.keyspaces().contains_key(keyspace_of(c))) {
+                    return Ok(());
+                }
+                let act = || transact(&db, changes, seed, number, *durability);
+                self.commit(*durability, edit, act)?;
+            }
+            Step::Transact(name, one, two, bytes) => {
+                let Some(keyspace) = self.keyspace(&db, name) else { return Ok(()) };
+                let bytes = value(self.workload.seed, number, one, *bytes);
+                let edit = |state: &mut State| {
+                    let old = state.get(name, one.as_bytes()).cloned().unwrap_or_default();
+                    state.insert(name, two.as_bytes(), old);
+                    state.insert(name, one.as_bytes(), bytes.clone());
+                };
+                let act = || {
+                    db.transact(|tx| {
+                        let old = tx.get(&keyspace, one)?.map_or(Vec::new(), |v| v.into_vec());
+                        tx.insert(&keyspace, two, old)?;
+                        tx.insert(&keyspace, one, &bytes)
+                    })
+                };
+                self.commit(Durability::Sync, edit, act)?;
+            }
+            Step::Sync => self.settle("sync", db.sync().map(drop), true)?,
+            Step::Checkpoint => self.settle("checkpoint", db.checkpoint().map(drop), true)?,
+            Step::Compact => self.settle("compact", db.compact(), true)?,
+            Step::Maintain => self.settle("maintain", db.maintain(), false)?,
+            Step::Reopen => {
+                drop(db);
+                return self.reopen();
+            }
+            Step::Hold => {
+                self.held = Some((db.snapshot(), self.states.last().cloned().unwrap_or_default()));
+            }
+            Step::Release => {
+                if let Some((snapshot, state)) = self.held.take() {
+                    check_snapshot(&db, &snapshot, &state)?;
+                }
+            }
+        }
+        let quiet = !self.faulty || self.disk.faults_struck() == struck_before;
+        if quiet && !self.poisoned {
+            let Some(hash) = self.read(&db)? else { return Ok(()) };
+            if Some(hash) != self.states.last().map(State::hash) {
+                return Err(format!("the database shows another state:\n{}", self.compare(&db)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the database, if it is open and not poisoned, shows the newest state.
+    pub fn shows_its_state(&self) -> Result<bool, String> {
+        let Some(db) = self.db.as_ref().filter(|_| !self.poisoned) else { return Ok(true) };
+        let hash = self.read(db)?;
+        Ok(hash == self.states.last().map(State::hash))
+    }
+
+    /// The hash of what the database shows. A fault may strike the reading itself; then it is read again,
+    /// and `None` if that is struck as well.
+    fn read(&self, db: &Database) -> Result<Option<u64>, String> {
+        for _ in 0..3 {
+            let struck = self.disk.faults_struck();
+            match hash_of(db) {
+                Ok((hash, _)) => return Ok(Some(hash)),
+                Err(_) if self.faulty && self.disk.faults_struck() > struck => {}
+                Err(error) => return Err(format!("reading: {error}")),
+            }
+        }
+        Ok(None)
+    }
+
+    fn reopen(&mut self) -> Result<(), String> {
+        self.held = None;
+        let Some(db) = self.db.take() else { return Ok(()) };
+        let outcome = db.close();
+        self.settle("close", outcome, true)?;
+        self.open()
+    }
+
+    fn keyspace(&self, db: &Database, name: &str) -> Option<Keyspace> {
+        let known = self.states.last()?.keyspaces().contains_key(name);
+        known.then(|| db.existing_keyspace(name).ok()).flatten()
+    }
+
+    fn commit(
+        &mut self,
+        durability: Durability,
+        edit: impl FnOnce(&mut State),
+        act: impl FnOnce() -> highwater::Result<()>,
+    ) -> Result<(), String> {
+        let mut next = self.states.last().cloned().unwrap_or_default();
+        edit(&mut next);
+        let number = self.states.len() as u64;
+        if !self.poisoned {
+            self.states.push(next);
+        }
+        self.disk.mark(BEGUN | number);
+        match act() {
+            Ok(()) if self.poisoned || self.failed_sync => {
+                Err("a commit returned Ok after a failed sync".to_owned())
+            }
+            Ok(()) => {
+                self.started = true;
+                match durability {
+                    Durability::Sync => {
+                        self.acknowledged = number as usize;
+                        self.disk.mark(ACKNOWLEDGED | number);
+                    }
+                    Durability::Buffered => {
+                        self.written = number as usize;
+                        self.disk.mark(WRITTEN | number);
+                    }
+                    _ => {}
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if !matches!(error, Error::Poisoned { .. }) && !self.poisoned {
+                    self.states.pop();
+                }
+                self.failed("commit", &error)
+            }
+        }
+    }
+
+    fn settle(
+        &mut self,
+        what: &str,
+        outcome: highwater::Result<()>,
+        durable: bool,
+    ) -> Result<(), String> {
+        match outcome {
+            Ok(()) if durable && self.poisoned => Err(format!("{what} returned Ok after poison")),
+            Ok(()) => {
+                if durable {
+                    self.acknowledged = self.begun();
+                    self.disk.mark(ACKNOWLEDGED | self.begun() as u64);
+                }
+                Ok(())
+            }
+            Err(error) => self.failed(what, &error),
+        }
+    }
+
+    fn failed(&mut self, what: &str, error: &Error) -> Result<(), String> {
+        if !self.faulty {
+            return Err(format!("{what} failed: {error}"));
+        }
+        match error {
+            Error::NoSpace { .. } => self.space_errors += 1,
+            Error::Poisoned { .. } => {
+                self.poisoned = true;
+                self.other_errors = true;
+            }
+            _ => self.other_errors = true,
+        }
+        Ok(())
+    }
+
+    /// The newest state against what a database shows, in words.
+    pub fn compare(&self, db: &Database) -> String {
+        match (read_state(db), self.states.last()) {
+            (Ok(found), Some(expected)) => expected.difference(&found),
+            (Err(error), _) => format!("it cannot be read: {error}"),
+            _ => String::new(),
+        }
+    }
+
+    /// Ends the run without closing the database on its disk.
+    pub fn abandon(mut self) -> (SimDisk, Vec<State>) {
+        let after = self.disk.kill();
+        self.held = None;
+        self.db = None;
+        (after, self.states)
+    }
+}
+
+fn transact(
+    db: &Database,
+    changes: &[Change],
+    seed: u64,
+    number: usize,
+    durability: Durability,
+) -> highwater::Result<()> {
+    let mut tx = db.write()?;
+    for change in changes {
+        let keyspace = db.existing_keyspace(keyspace_of(change))?;
+        match change {
+            Change::Put(_, key, bytes) => {
+                tx.insert(&keyspace, key, value(seed, number, key, *bytes))?;
+            }
+            Change::Remove(_, key) => tx.remove(&keyspace, key)?,
+            Change::RemoveRange(_, from, to) => {
+                tx.remove_range(&keyspace, from.as_str()..to.as_str())?;
+            }
+            Change::Clear(_) => tx.clear(&keyspace)?,
+            Change::Undone(_, key, bytes) => {
+                let before = tx.savepoint();
+                tx.insert(&keyspace, key, value(seed, !number, key, *bytes))?;
+                tx.rollback_to(before)?;
+            }
+        }
+    }
+    tx.commit_with(durability).map(drop)
+}
+
+fn apply(state: &mut State, change: &Change, seed: u64, number: usize) {
+    match change {
+        Change::Put(name, key, bytes) => {
+            state.insert(name, key.as_bytes(), value(seed, number, key, *bytes));
+        }
+        Change::Remove(name, key) => state.remove(name, key.as_bytes()),
+        Change::RemoveRange(name, from, to) => {
+            state.remove_range(name, from.as_bytes(), Some(to.as_bytes()));
+        }
+        Change::Clear(name) => state.remove_range(name, &[], None),
+        Change::Undone(..) => {}
+    }
+}
+
+fn keyspace_of(change: &Change) -> &'static str {
+    match change {
+        Change::Put(name, ..)
+        | Change::Remove(name, ..)
+        | Change::RemoveRange(name, ..)
+        | Change::Clear(name)
+        | Change::Undone(name, ..) => name,
+    }
+}
+
+fn check_snapshot(db: &Database, snapshot: &Snapshot, state: &State) -> Result<(), String> {
+    for (name, entries) in state.keyspaces() {
+        let Ok(keyspace) = db.existing_keyspace(name) else { continue };
+        let read = || -> highwater::Result<bool> {
+            let mut expected = entries.iter();
+            for entry in snapshot.iter(&keyspace)? {
+                let (key, value) = entry?;
+                if expected.next().is_none_or(|(k, v)| k[..] != key[..] || v[..] != value[..]) {
+                    return Ok(false);
+                }
+            }
+            Ok(expected.next().is_none())
+        };
+        match read() {
+            Ok(true) => {}
+            Ok(false) => return Err(format!("the held snapshot changed in keyspace {name}")),
+            Err(error) => return Err(format!("the held snapshot cannot be read: {error}")),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! What the campaign has found in the engine, each as small as it gets.
+
+use highwater::fs::Barrier;
+use highwater::fs::sim::{EnumerationLimits, Fault, FaultKind, OperationKind, PageState, SimDisk};
+use highwater::{Builder, Database, Durability, Error};
+use std::sync::Arc;
+
+fn options(disk: &SimDisk) -> Builder {
+    Database::builder()
+        .file_system(Arc::new(disk.clone()))
+        .background(false)
+        .segment_size(1 << 20)
+        .memory_budget(3 << 20)
+}
+
+fn open(disk: &SimDisk) -> Database {
+    options(disk).open("/db").unwrap()
+}
+
+/// One transaction of `count` values of 20,000 bytes.
+fn fill(db: &Database, round: u8, count: u8) {
+    let items = db.keyspace("items").unwrap();
+    let mut tx = db.write().unwrap();
+    for i in 0..count {
+        tx.insert(&items, [i], vec![round; 20_000]).unwrap();
+    }
+    tx.commit().unwrap();
+}
+
+/// A checkpoint ended near the end of a segment, and the next group did not fit into the rest of it: the
+/// replay found nothing where it began and took that for the end of the log. Acknowledged commits were
+/// lost, or the open refused.
+#[test]
+fn the_first_group_of_a_replay_may_lie_in_the_next_segment() {
+    for witness in [false, true] {
+        let disk = SimDisk::new();
+        let db = open(&disk);
+        for round in 0..4 {
+            fill(&db, round, 12);
+        }
+        db.checkpoint().unwrap();
+        fill(&db, 9, 12);
+        if witness {
+            db.maintain().unwrap();
+        }
+        let files = disk.files();
+        assert!(
+            files.iter().filter(|(path, _)| path.to_string_lossy().contains("log-")).count() > 2
+        );
+        let cut = disk.durable_image();
+        let db = open(&cut);
+        let items = db.existing_keyspace("items").unwrap();
+        assert_eq!(items.get([0]).unwrap().unwrap(), vec![9; 20_000]);
+    }
+}
+
+/// As above, but the first group behind the checkpoint is torn and the one in the next segment is whole:
+/// it must not be taken for the first.
+#[test]
+fn a_torn_first_group_is_not_skipped() {
+    let disk = SimDisk::new();
+    let db = open(&disk);
+    for round in 0..3 {
+        fill(&db, round, 12);
+    }
+    db.checkpoint().unwrap();
+    disk.restart_recording();
+    let items = db.keyspace("items").unwrap();
+    for round in 20..23 {
+        // Two go into the rest of the segment, the third into the next.
+        let mut tx = db.write().unwrap();
+        for i in 0..8 {
+            tx.insert(&items, [i], vec![round; 20_000]).unwrap();
+        }
+        tx.commit_with(Durability::Buffered).unwrap();
+    }
+    let recording = disk.record();
+    let point = recording.crash_point(recording.operations());
+    let limits =
+        EnumerationLimits { exhaustive_units: 2, per_family: 40, samples: 60, torn_sectors: true };
+    let mut seen = std::collections::BTreeSet::new();
+    for choice in point.choices(&limits, 5) {
+        let image = point.image(&choice);
+        let opened = options(&image).open("/db");
+        let db = opened.unwrap_or_else(|e| panic!("{e}\n{}", point.describe(&choice)));
+        let items = db.existing_keyspace("items").unwrap();
+        let rounds: Vec<u8> = (0..8).map(|i| items.get([i]).unwrap().unwrap()[0]).collect();
+        assert!(rounds.iter().all(|round| *round == rounds[0]), "{rounds:?}");
+        seen.insert(rounds[0]);
+    }
+    assert!(seen.contains(&2) && seen.contains(&22), "{seen:?}");
+}
+
+/// A process died between the rename of a manifest and the sync of its name. The next one named its
+/// generation in segment headers; a power cut took the rename back and left the segments, and the open
+/// refused, blaming an older manifest.
+#[test]
+fn the_name_of_the_manifest_read_is_durable_before_anything_relies_on_it() {
+    let disk = SimDisk::new();
+    let db = open(&disk);
+    let items = db.keyspace("items").unwrap();
+    items.insert("a", "1").unwrap();
+    let manifest_name =
+        Fault::new(FaultKind::Io).on(OperationKind::SyncDir).barrier(Barrier::ManifestName);
+    disk.inject(manifest_name);
+    db.checkpoint().unwrap_err();
+    // What a dead process leaves: the rename is there, and not durable.
+    let next = disk.kill();
+    next.clear_faults();
+    next.restart_recording();
+    let db = open(&next);
+    assert_eq!(db.existing_keyspace("items").unwrap().get("a").unwrap().unwrap(), b"1");
+    let limits =
+        EnumerationLimits { exhaustive_units: 8, per_family: 8, samples: 8, torn_sectors: false };
+    for point in next.record().walker() {
+        for choice in point.choices(&limits, 3) {
+            let opened = options(&point.image(&choice)).open("/db");
+            let text = || format!("at {}\n{}", point.position(), point.describe(&choice));
+            let db = opened.unwrap_or_else(|e| panic!("{e}\n{}", text()));
+            let items = db.existing_keyspace("items").unwrap();
+            assert_eq!(items.get("a").unwrap().as_deref(), Some(&b"1"[..]), "{}", text());
+        }
+    }
+}
+
+/// Syncs of tables, and of segments that are made ahead or for a new epoch, failed, and later commits
+/// returned `Ok`. A failed sync is final, whatever it was for.
+#[test]
+fn every_failed_sync_is_final() {
+    let kinds = [
+        Barrier::LogCommit,
+        Barrier::SegmentContent,
+        Barrier::SegmentName,
+        Barrier::TableContent,
+        Barrier::TableName,
+        Barrier::ManifestContent,
+        Barrier::ManifestName,
+    ];
+    for barrier in kinds {
+        for nth in 1..12 {
+            let disk = SimDisk::new();
+            drop(open(&disk));
+            let fault = Fault::new(FaultKind::Io).barrier(barrier).nth(nth);
+            disk.inject(fault.pages_after(PageState::MarkedClean));
+            let db = open(&disk);
+            for round in 0..12 {
+                let failed = disk.faults_struck() > 0;
+                let committed = || -> highwater::Result<()> {
+                    let items = db.keyspace("items")?;
+                    let mut tx = db.write()?;
+                    // The eighth spills.
+                    for i in 0..if round == 7 { 50 } else { 11 } {
+                        tx.insert(&items, [i], vec![round; 20_000])?;
+                    }
+                    tx.commit().map(drop)
+                };
+                let outcome = committed();
+                assert!(!(failed && outcome.is_ok()), "{barrier:?} number {nth}, round {round}");
+                if round % 4 == 3 {
+                    let _ = db.checkpoint();
+                }
+                if round % 6 == 5 {
+                    let _ = db.compact();
+                }
+            }
+            if disk.faults_struck() > 0 {
+                assert!(matches!(db.close(), Err(Error::Poisoned { .. })), "{barrier:?} {nth}");
+            }
+        }
+    }
+}
