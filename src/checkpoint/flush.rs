@@ -81,7 +81,10 @@ impl Engine {
             }
             PendingLayer::Installed(runs) => self.publish_layer(oldest, runs)?,
         }
-        self.space.release(oldest.lsn)
+        // The layer is published, and no longer due. A spare file that cannot be removed is found by the
+        // next open.
+        let _ = self.space.release(oldest.lsn);
+        Ok(())
     }
 
     fn write_frozen(&self, memtable: &Memtable, oldest: &Pending) -> Result<Option<Arc<Run>>> {

@@ -169,3 +169,37 @@ fn every_failed_sync_is_final() {
         }
     }
 }
+
+/// The removal of a spare segment failed after a checkpoint was published, and the checkpoint stayed due:
+/// the next one published the same layer again.
+#[test]
+fn a_checkpoint_that_cannot_remove_spare_segments_is_not_made_twice() {
+    for spilled in [false, true] {
+        let disk = SimDisk::new();
+        let db = options(&disk).memory_budget(64 << 20).open("/db").unwrap();
+        for round in 0..40 {
+            fill(&db, round, 12);
+        }
+        let items = db.keyspace("items").unwrap();
+        disk.inject(Fault::new(FaultKind::Io).on(OperationKind::Remove).path_contains("/log-"));
+        if spilled {
+            let mut tx = db.write().unwrap();
+            for i in 0..9_u16 {
+                tx.insert(&items, i.to_be_bytes(), vec![1; 2 << 20]).unwrap();
+            }
+            tx.commit().unwrap();
+        }
+        let outcome = db.checkpoint();
+        let (struck, runs) = (disk.faults_struck(), db.stats().runs);
+        assert_eq!(struck, 1, "{outcome:?}");
+        db.checkpoint().unwrap();
+        assert_eq!(db.stats().runs, runs, "{outcome:?}");
+        assert_eq!(items.len().unwrap(), if spilled { 21 } else { 12 });
+        drop(items);
+        db.close().unwrap();
+        let db = open(&disk);
+        assert_eq!(db.stats().runs, runs);
+        let items = db.keyspace("items").unwrap();
+        assert_eq!(items.len().unwrap(), if spilled { 21 } else { 12 });
+    }
+}
