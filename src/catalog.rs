@@ -63,6 +63,11 @@ impl Catalog {
         self.by_name.get(name).cloned()
     }
 
+    /// A keyspace by number, dropped or not.
+    pub fn get(&self, id: KeyspaceId) -> Option<Arc<KeyspaceInfo>> {
+        self.by_id.get(&id).cloned()
+    }
+
     /// Adds a keyspace (made by a commit, or found in the log).
     pub fn add(&mut self, id: KeyspaceId, name: &str, created: Seqno) -> Arc<KeyspaceInfo> {
         let dropped = AtomicU64::new(u64::MAX);

@@ -8,7 +8,7 @@
 use crate::error::Result;
 use crate::fs::FileSystem;
 use crate::options::Builder;
-use crate::recovery::plan::{OpenPlan, Plan, plan, table_metas};
+use crate::recovery::plan::{OpenPlan, Plan, Reader, plan, table_metas};
 use crate::table::{BlockCache, ReadMode, Table};
 use crate::types::{DatabaseId, Epoch, Generation, Lsn, Seqno};
 use std::path::Path;
@@ -139,7 +139,7 @@ pub struct Verified {
 /// ```
 pub fn explain(fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<Forecast> {
     let dir = dir.as_ref();
-    Ok(match plan(fs, dir, true)? {
+    Ok(match plan(fs, dir, Reader::Alone)? {
         Plan::Create => Forecast::Create,
         Plan::Open(found) => Forecast::Open(Box::new(explanation(dir, &found)?)),
     })
@@ -156,7 +156,7 @@ pub fn verify(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Option<Verified>> {
     let dir = dir.as_ref();
-    let Plan::Open(found) = plan(&**fs, dir, true)? else { return Ok(None) };
+    let Plan::Open(found) = plan(&**fs, dir, Reader::Alone)? else { return Ok(None) };
     let explanation = explanation(dir, &found)?;
     let mut verified = Verified {
         log_bytes: explanation.replay.bytes,

@@ -74,6 +74,8 @@ impl Bell {
 /// What a thread does.
 type Body = fn(&Engine, &Shared);
 
+/// The log thread looks again no sooner than this while it cannot rest.
+const RETRY_LEAST: Duration = Duration::from_millis(10);
 /// Pause before something that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -100,7 +102,7 @@ impl Background {
         }
         for (name, body) in bodies {
             let (held, shared) = (engine.clone(), self.shared.clone());
-            // Without a thread the work is done late, by the close; commits report what they lack.
+            // Without a thread, commits that must wait for its work do it themselves.
             if let Ok(thread) = engine.fs.spawn(name, Box::new(move || body(&held, &shared))) {
                 threads.push(thread);
             }
@@ -117,9 +119,9 @@ impl Background {
         threads.into_iter().for_each(|thread| thread.join());
     }
 
-    /// Whether the close has begun.
-    pub fn is_stopping(&self) -> bool {
-        self.shared.stopping.load(Ordering::Acquire)
+    /// Whether all threads run.
+    pub fn is_running(&self) -> bool {
+        self.threads.lock().len() == 3
     }
 
     /// There is something to flush.
@@ -212,35 +214,34 @@ fn run_log(engine: &Engine, shared: &Shared) {
             limit = Some(delay);
             continue;
         }
-        let _ = engine.rest_log();
-        limit = None;
-        if shared.commits.load(Ordering::Acquire) > 0 {
-            limit = Some(delay);
-        }
+        let rested = matches!(engine.rest_log(), Ok(true));
+        let all_seen = shared.commits.load(Ordering::Acquire) == 0;
+        limit = if rested && all_seen { None } else { Some(delay.max(RETRY_LEAST)) };
     }
 }
 
 impl Engine {
-    /// What an idle log is due: a sync of what was only buffered, and a witness for the last commits.
-    pub fn rest_log(&self) -> Result<()> {
+    /// What an idle log is due: a sync of what was not synced yet (tickets that nobody polls among it), and
+    /// a witness for the last commits. False if the log is not idle.
+    pub fn rest_log(&self) -> Result<bool> {
         // A busy gate means that the log does not rest.
-        let Some(writer) = self.writer.try_lock() else { return Ok(()) };
+        let Some(writer) = self.writer.try_lock() else { return Ok(false) };
+        self.check_open()?;
         if !writer.started {
-            return Ok(());
+            return Ok(true);
         }
         let end = self.log.end();
-        if self.log.has_waiting_tickets() {
-            self.log.flush(end, Reach::Durable)?;
-        }
+        self.log.flush(end, Reach::Durable)?;
         if self.log.lacks_witness() {
             self.space.reserve(self.log.end(), 0, true).map_err(|e| self.or_poison(e))?;
             self.log.write_witness(&self.space)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Does what is due, on this thread, when there are no background threads.
     pub fn run_due(&self) -> Result<()> {
+        self.check_open()?;
         self.flush_all()?;
         while self.merge_due()? {}
         if self.space.wants_more(self.log.end()) {
@@ -254,6 +255,7 @@ impl Engine {
         self.check_writable()?;
         {
             let mut writer = self.writer.lock();
+            self.check_open()?;
             if !writer.started {
                 if writer.active.is_empty() && self.pending.lock().is_empty() {
                     return Ok(self.published.lock().manifest.checkpoint_lsn);
@@ -273,6 +275,7 @@ impl Engine {
         {
             // Also when there is nothing to merge, old log files are given back.
             let mut writer = self.writer.lock();
+            self.check_open()?;
             if !writer.started && self.recovery.has_segments() {
                 match self.start_epoch(&mut writer) {
                     Ok(()) | Err(Error::NoSpace { .. }) => {}
@@ -287,6 +290,7 @@ impl Engine {
         }
         {
             let mut writer = self.writer.lock();
+            self.check_open()?;
             if writer.started {
                 self.shrink_log(&mut writer)?;
             }

@@ -33,6 +33,9 @@ impl Engine {
     /// Publishes the oldest pending layer. Returns false if there is none.
     pub fn flush_oldest(&self) -> Result<bool> {
         let _flushing = self.flushing.lock();
+        if self.published.lock().sealed {
+            return Err(Error::Closed);
+        }
         let Some(oldest) = self.pending.lock().front().cloned() else { return Ok(false) };
         let mut outcome = self.flush_layer(&oldest);
         if matches!(outcome, Err(Error::NoSpace { .. })) && self.space.spend_reserve() {

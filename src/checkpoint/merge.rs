@@ -23,6 +23,7 @@ impl Engine {
     /// Merges what is due. Returns false if nothing was.
     pub fn merge_due(&self) -> Result<bool> {
         let _merging = self.merging.lock();
+        self.check_open()?;
         let runs = self.published.lock().runs.clone();
         let sizes: Vec<(u64, bool)> = runs.iter().map(|run| (run.bytes(), run.level > 0)).collect();
         match due(&sizes).or_else(|| self.dropped_share(&runs)) {
@@ -34,6 +35,7 @@ impl Engine {
     /// Merges everything into one base.
     pub fn merge_all(&self) -> Result<()> {
         let _merging = self.merging.lock();
+        self.check_open()?;
         let runs = self.published.lock().runs.clone();
         let live = |run: &Arc<Run>| run.level > 0 && self.dropped_bytes(run) == 0;
         if runs.is_empty() || (runs.len() == 1 && live(&runs[0])) {
@@ -113,7 +115,7 @@ impl Engine {
 
     fn merge_may_go_on(&self) -> Result<()> {
         self.log.check()?;
-        if self.background.is_stopping() { Err(Error::Closed) } else { Ok(()) }
+        self.check_open()
     }
 
     /// Runs worth rewriting because much of them belongs to dropped keyspaces.

@@ -72,6 +72,7 @@ impl Engine {
     ) -> Result<Applied> {
         self.check_writable()?;
         self.make_room(writer, operations.len(), false)?;
+        self.wait_for_memory(false)?;
         self.freeze(writer);
         let seqno = Seqno(writer.last_seqno.get() + 1);
         let now = self.fs.now_micros();
@@ -108,21 +109,20 @@ impl Engine {
             Durability::Sync => self.log.flush(applied.lsn, Reach::Durable)?,
             Durability::Buffered => {
                 self.log.flush(applied.lsn, Reach::Written)?;
-                self.log.show(applied.seqno);
+                self.log.show(applied.seqno)?;
             }
             Durability::Memory => {
                 if self.log.pending_bytes() > PENDING_LOG_LIMIT_BYTES {
                     self.log.flush(applied.lsn, Reach::Written)?;
                 }
-                self.log.check()?;
-                self.log.show(applied.seqno);
+                self.log.show(applied.seqno)?;
             }
         }
         self.after_commit(applied.lsn)
     }
 
     /// What is due after a commit: wakes the threads that do it, or does it here if there are none.
-    fn after_commit(&self, lsn: Lsn) -> Result<()> {
+    pub fn after_commit(&self, lsn: Lsn) -> Result<()> {
         if self.options.background {
             if self.space.wants_more(lsn) {
                 self.background.wake_log();
@@ -195,7 +195,7 @@ impl Engine {
         let frozen = |pending: &std::collections::VecDeque<Pending>| {
             pending.iter().filter(|p| matches!(p.layer, PendingLayer::Frozen(_))).count()
         };
-        if !self.options.background {
+        if !self.options.background || !self.background.is_running() {
             while frozen(&self.pending.lock()) >= FROZEN_LIMIT {
                 self.flush_oldest()?;
             }

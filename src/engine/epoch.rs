@@ -40,8 +40,8 @@ impl Engine {
         let certain = Generation(1);
         self.begin_epoch(writer, base, certain, self.recovery.live_log, false, edit)?;
         writer.started = true;
-        self.remove_orphans()?;
         self.background.start(self);
+        self.remove_orphans();
         Ok(())
     }
 
@@ -108,16 +108,10 @@ impl Engine {
     }
 
     /// Removes files of ours that no durable manifest names, and gives dead segments to the log. Called
-    /// after a full replay and a published manifest.
-    fn remove_orphans(&self) -> Result<()> {
+    /// after a full replay and a published manifest. What cannot be removed stays for the next open.
+    fn remove_orphans(&self) {
         for name in &self.recovery.orphans {
-            let path = self.dir.join(name);
-            match self.fs.remove(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path, e));
-                }
-                _ => {}
-            }
+            let _ = self.fs.remove(&self.dir.join(name));
         }
         self.space.add_spares(self.recovery.dead_segments.clone());
         for (end, segment) in &self.recovery.live_segments {
@@ -127,7 +121,7 @@ impl Engine {
                 self.space.add_spares(vec![segment.clone()]);
             }
         }
-        self.space.trim_spares()
+        let _ = self.space.trim_spares();
     }
 
     /// The LSN up to which a clean close may vouch.

@@ -8,7 +8,7 @@
 //! | manifest | [`Engine::publish`], one at a time | same |
 //! | log, log space | see [`crate::wal`] | |
 //!
-//! Lock order: gate → `flushing` → `merging` → manifest → `view_change` → pending → log and space. A
+//! Lock order: gate → `merging` → `flushing` → manifest → `view_change` → pending → log and space. A
 //! thread that holds a later one never takes an earlier one.
 
 mod commit;
@@ -110,6 +110,8 @@ pub enum PendingLayer {
 pub struct Published {
     pub manifest: Manifest,
     pub runs: Vec<Arc<Run>>,
+    /// The close is over: the directory may have another owner, and nothing is written any more.
+    pub sealed: bool,
 }
 
 impl Engine {

@@ -12,7 +12,7 @@ use crate::manifest::{Manifest, names};
 use crate::options::Builder;
 use crate::recovery::apply::{Rebuilt, rebuild};
 use crate::recovery::directory::SegmentFile;
-use crate::recovery::plan::{OpenPlan, Plan, plan};
+use crate::recovery::plan::{OpenPlan, Plan, Reader, plan};
 use crate::recovery::{Recovery, RecoveryReport};
 use crate::stats::Counters;
 use crate::table::BlockCache;
@@ -109,6 +109,14 @@ impl Engine {
         } else {
             self.log.check()
         };
+        {
+            // Merges and checkpoints that other threads of the user are at end here: whatever they come
+            // to publish after this, they may not.
+            let _merging = self.merging.lock();
+            let _flushing = self.flushing.lock();
+            self.published.lock().sealed = true;
+            self.space.seal();
+        }
         drop(writer);
         *self.lock.lock() = None;
         outcome
@@ -170,7 +178,7 @@ fn open_writable(options: Builder, dir: &Path) -> Result<Engine> {
         return Err(Error::NotFound { path: dir.to_path_buf() });
     }
     let lock = take_lock(&*fs, dir)?;
-    match plan(&*fs, dir, false)? {
+    match plan(&*fs, dir, Reader::Owner)? {
         Plan::Create => create(options, dir, lock),
         Plan::Open(found) => {
             let to_tables = found.needs_apply();
@@ -200,7 +208,12 @@ fn open_read_only(options: Builder, dir: &Path) -> Result<Engine> {
     let fs = options.file_system.clone();
     let mut last: Option<Error> = None;
     for _ in 0..READ_ONLY_TRIES {
-        let outcome = match plan(&*fs, dir, true) {
+        // Beside a live owner only what is vouched for is sure to be synced.
+        let lock = dir.join(names::LOCK_NAME);
+        // Where the lock cannot even be looked at, the plan says what is wrong with the path.
+        let owned = fs.lock_holder(&lock).is_ok_and(|holder| holder.is_some());
+        let reader = if owned { Reader::BesideOwner } else { Reader::Alone };
+        let outcome = match plan(&*fs, dir, reader) {
             Ok(Plan::Create) => return Err(Error::NotFound { path: dir.to_path_buf() }),
             Ok(Plan::Open(found)) => assemble(options.clone(), dir, *found, None, false),
             Err(error) => Err(error),
@@ -360,7 +373,7 @@ fn build(
         catalog: RwLock::new(rebuilt.catalog),
         pending: Mutex::new(VecDeque::new()),
         pending_done: Condvar::new(),
-        published: Mutex::new(Published { manifest, runs: rebuilt.listed }),
+        published: Mutex::new(Published { manifest, runs: rebuilt.listed, sealed: false }),
         flushing: Mutex::new(()),
         merging: Mutex::new(()),
         background: Background::default(),

@@ -23,6 +23,9 @@ impl Engine {
     /// Publishes the manifest as `edit` changes it.
     pub fn publish(&self, edit: impl FnOnce(&mut Manifest)) -> Result<()> {
         let mut published = self.published.lock();
+        if published.sealed {
+            return Err(Error::Closed);
+        }
         self.log.check()?;
         let mut next = published.manifest.clone();
         edit(&mut next);
@@ -65,11 +68,14 @@ pub fn write_manifest(
         return Err(PublishError::Before(Error::InvalidArgument(what)));
     }
     let write = || -> std::io::Result<()> {
-        match file_system.remove(&new) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let file = file_system.open(&new, OpenMode::CreateNew)?;
+        let file = match file_system.open(&new, OpenMode::CreateNew) {
+            // An unfinished one of an earlier life.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                file_system.remove(&new)?;
+                file_system.open(&new, OpenMode::CreateNew)?
+            }
+            outcome => outcome?,
+        };
         fs::write_full(&*file, &bytes, 0)?;
         fs::sync_data(&*file, Barrier::ManifestContent)
     };

@@ -95,14 +95,26 @@ impl OpenPlan {
     }
 }
 
+/// Who plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// Somebody who will write, and holds the lock.
+    Owner,
+    /// Somebody who only reads, and there is no owner.
+    Alone,
+    /// Somebody who only reads, while an owner writes. What lies past the last vouched LSN may not be
+    /// synced: it is left out.
+    BesideOwner,
+}
+
 /// Plans the opening of `dir`.
-pub fn plan(fs: &dyn FileSystem, dir: &Path, read_only: bool) -> Result<Plan> {
+pub fn plan(fs: &dyn FileSystem, dir: &Path, reader: Reader) -> Result<Plan> {
     let Some(directory) = Directory::read(fs, dir)? else { return Ok(Plan::Create) };
     if !directory.has_manifest {
         directory.check_empty(dir)?;
         return Ok(Plan::Create);
     }
-    let manifest = read_manifest(fs, dir, read_only)?;
+    let manifest = read_manifest(fs, dir, reader != Reader::Owner)?;
     let listed = check_tables(dir, &manifest, &directory)?;
     let walk = Walk { fs, dir, manifest: &manifest, segments: &directory.segments };
 
@@ -123,6 +135,13 @@ pub fn plan(fs: &dyn FileSystem, dir: &Path, read_only: bool) -> Result<Plan> {
         } else {
             (range.start, range.start.plus(BLOCK_BYTES))
         };
+        let mut range = *range;
+        if reader == Reader::BesideOwner && range.end.is_none() {
+            let mut nothing = Nothing;
+            let vouched = walk.epoch(&range, first, from, &mut nothing)?.vouched;
+            range.end = Some(vouched.max(from));
+        }
+        let range = &range;
         let ended = walk.epoch(range, first, from, &mut check)?;
         check.assembler.end_of_epoch();
         for segment in &ended.segments {
@@ -317,6 +336,15 @@ pub fn decode_installed(
     TableMeta::decode(&mut input)
         .filter(|_| input.is_empty())
         .ok_or_else(|| place.damage(header.lsn, "an installed table's description cannot be read"))
+}
+
+/// Takes groups and does nothing.
+struct Nothing;
+
+impl Sink for Nothing {
+    fn group(&mut self, _: &GroupHeader, _: &[u8], _: &GroupPlace<'_>) -> Result<()> {
+        Ok(())
+    }
 }
 
 struct Replay<'a> {

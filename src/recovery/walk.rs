@@ -17,6 +17,7 @@ use crate::wal::buffer::align_up;
 use crate::wal::group::{
     BLOCK_BYTES, GROUP_HEADER_BYTES, GROUP_MAX_BYTES, GroupFault, GroupHeader,
 };
+use crate::wal::record::WITNESS_RECORD_BYTES;
 use crate::wal::segment::{SEGMENT_HEADER_BYTES, SegmentFault, SegmentHeader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub struct EpochEnd {
     pub cut_bytes: u64,
     /// The last group was durable, as a later structure says; otherwise it has no witness.
     pub witnessed: bool,
+    /// Everything below it was durable when the last group was written.
+    pub vouched: Lsn,
     /// Segments that hold groups of this walk: base and just past the last byte.
     pub segments: Vec<SegmentFile>,
 }
@@ -91,6 +94,7 @@ impl Walk<'_> {
         let mut last: Option<(Lsn, u32)> = None;
         let mut vouched = Lsn::ZERO;
         let mut groups = 0;
+        let mut data_end = Lsn::ZERO;
         let (mut end, place);
         loop {
             end = at;
@@ -102,6 +106,7 @@ impl Walk<'_> {
                     verdict: Verdict::End,
                     cut_bytes: 0,
                     witnessed: true,
+                    vouched,
                     segments: used,
                 });
             }
@@ -160,6 +165,10 @@ impl Walk<'_> {
             sink.group(&header, body, &GroupPlace { path: &path, offset })?;
             vouched = vouched.max(header.durable);
             groups += 1;
+            // A witness has nothing to lose, and needs no witness.
+            if header.body_bytes as usize > WITNESS_RECORD_BYTES {
+                data_end = at.plus(header.group_bytes());
+            }
             last = Some((header.lsn, header.body_crc));
             at = at.plus(header.group_bytes());
         }
@@ -190,7 +199,8 @@ impl Walk<'_> {
                 Verdict::Cut => cut_end.max(align_up(end.plus(1))).get() - end.get(),
                 _ => cut_end.get() - end.get(),
             },
-            witnessed: vouched >= end || groups == 0,
+            witnessed: vouched >= data_end,
+            vouched: vouched.min(end),
             segments: used,
         })
     }

@@ -159,7 +159,11 @@ impl OptimisticTx {
     pub fn commit_ticket(mut self) -> Result<Ticket> {
         let engine = self.db.engine.clone();
         let lsn = engine.log.end();
-        let applied = self.place()?.unwrap_or(Applied { seqno: self.at, lsn });
+        let placed = self.place()?;
+        let applied = placed.unwrap_or(Applied { seqno: self.at, lsn });
+        if placed.is_some() {
+            engine.after_commit(applied.lsn)?;
+        }
         Ok(Ticket::new(engine, applied))
     }
 
@@ -174,6 +178,11 @@ impl OptimisticTx {
             return Ok(None);
         }
         let mut writer = engine.writer.lock();
+        {
+            let catalog = engine.catalog.read();
+            let mut changed = self.set.keyspaces().iter().filter_map(|id| catalog.get(*id));
+            changed.try_for_each(|keyspace| keyspace.check_readable(Seqno::MAX))?;
+        }
         if writer.last_seqno > self.at && self.conflicts(&engine.view.load())? {
             engine.counters.conflicts.add(1);
             return Err(Error::Conflict);

@@ -305,7 +305,10 @@ impl WriteTx {
         let (db, at) = (self.db.clone(), self.at);
         let applied = match self.place()? {
             Placed::Nothing(lsn) => Applied { seqno: at, lsn },
-            Placed::Commit(applied) => applied,
+            Placed::Commit(applied) => {
+                db.engine.after_commit(applied.lsn)?;
+                applied
+            }
         };
         Ok(Ticket::new(db.engine.clone(), applied))
     }

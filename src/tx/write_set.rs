@@ -17,6 +17,7 @@ use crate::recovery::apply::{ApplyError, apply_operations};
 use crate::types::{KeyspaceId, Seqno};
 use crate::view::{Layer, LiveTable, MemoryLayer, Run};
 use crate::wal::operation::Operation;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The seqno of everything in a write set; it takes its real one when it commits.
@@ -38,11 +39,20 @@ pub struct WriteSet {
     spilled: bool,
     serial: u64,
     savepoints: Vec<Savepoint>,
+    /// Keyspaces that it changes (also what was rolled back counts).
+    keyspaces: BTreeSet<KeyspaceId>,
 }
 
 impl WriteSet {
     pub fn new(engine: Arc<Engine>) -> WriteSet {
-        WriteSet { engine, layers: Vec::new(), spilled: false, serial: 0, savepoints: Vec::new() }
+        WriteSet {
+            engine,
+            layers: Vec::new(),
+            spilled: false,
+            serial: 0,
+            savepoints: Vec::new(),
+            keyspaces: BTreeSet::new(),
+        }
     }
 
     /// The layers, newest first.
@@ -61,20 +71,33 @@ impl WriteSet {
     pub fn insert(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) -> Result<()> {
         super::check_key(key)?;
         super::check_value(value)?;
-        self.top().writer().insert(keyspace, key, OWN, Some(value))?;
-        self.spill_if_large()
+        self.prepare(keyspace)?;
+        self.top().writer().insert(keyspace, key, OWN, Some(value)).map(drop)
     }
 
     pub fn remove(&mut self, keyspace: KeyspaceId, key: &[u8]) -> Result<()> {
         super::check_key(key)?;
-        self.top().writer().insert(keyspace, key, OWN, None)?;
-        self.spill_if_large()
+        self.prepare(keyspace)?;
+        self.top().writer().insert(keyspace, key, OWN, None).map(drop)
     }
 
     pub fn remove_range(&mut self, keyspace: KeyspaceId, range: RangeTombstone) -> Result<()> {
         super::check_key(&range.start)?;
         range.end.as_deref().map_or(Ok(()), super::check_key)?;
-        self.top().writer().delete_range(keyspace, range, OWN)?;
+        self.prepare(keyspace)?;
+        self.top().writer().delete_range(keyspace, range, OWN)
+    }
+
+    /// The keyspaces that it changes.
+    pub fn keyspaces(&self) -> &BTreeSet<KeyspaceId> {
+        &self.keyspaces
+    }
+
+    /// Before a change: room is made first, so that a full disk changes nothing.
+    fn prepare(&mut self, keyspace: KeyspaceId) -> Result<()> {
+        if self.keyspaces.last() != Some(&keyspace) {
+            self.keyspaces.insert(keyspace);
+        }
         self.spill_if_large()
     }
 

@@ -179,8 +179,8 @@ impl Log {
         self.applied.store(seqno.get(), Ordering::SeqCst);
         // A flush that took the record along before this could not show it; either it sees what was
         // just stored, or this sees what it stored.
-        if self.durable_seqno.load(Ordering::SeqCst) >= seqno.get() {
-            self.show(seqno);
+        if self.durable_seqno.load(Ordering::SeqCst) >= seqno.get() && !self.is_poisoned() {
+            self.show_applied(seqno);
         }
     }
 
@@ -191,11 +191,18 @@ impl Log {
     }
 
     /// Lets readers see all commits up to `seqno` that are applied, unless the log is poisoned.
-    pub fn show(&self, seqno: Seqno) {
-        if !self.poisoned.load(Ordering::Acquire) {
-            let seqno = seqno.get().min(self.applied.load(Ordering::SeqCst));
-            self.visible.fetch_max(seqno, Ordering::AcqRel);
-        }
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]: nothing was shown.
+    pub fn show(&self, seqno: Seqno) -> Result<()> {
+        self.check()?;
+        self.show_applied(seqno);
+        Ok(())
+    }
+
+    fn show_applied(&self, seqno: Seqno) {
+        let seqno = seqno.get().min(self.applied.load(Ordering::SeqCst));
+        self.visible.fetch_max(seqno, Ordering::AcqRel);
     }
 
     /// The generation that group headers name; it is durable.
@@ -242,11 +249,6 @@ impl Log {
             None => state.wakers.push((lsn, waker.clone())),
         }
         false
-    }
-
-    /// Whether somebody waits for durability without leading a flush.
-    pub fn has_waiting_tickets(&self) -> bool {
-        !self.flush.lock().wakers.is_empty()
     }
 
     /// Whether the last durable groups still lack a witness.
@@ -306,6 +308,13 @@ impl Log {
         let mut state = self.flush.lock();
         state.leader = false;
         state.last_batch_waiters = state.waiters;
+        // A sync elsewhere may have failed meanwhile; nothing is acknowledged after that.
+        let outcome = match outcome {
+            Ok(_) if state.poison.is_some() => {
+                Err(io::Error::other("another sync failed meanwhile"))
+            }
+            outcome => outcome,
+        };
         let outcome = match outcome {
             Ok(done) => {
                 state.previous = done.previous;
@@ -318,7 +327,7 @@ impl Log {
                     }
                     self.durable.store(state.durable.get(), Ordering::Release);
                     self.durable_seqno.fetch_max(done.last_seqno.get(), Ordering::SeqCst);
-                    self.show(done.last_seqno);
+                    self.show_applied(done.last_seqno);
                 }
                 Ok(())
             }

@@ -14,7 +14,7 @@
 //! 3. A segment is recycled only after a durable manifest starts past it ([`LogSpace::release`]).
 
 use super::group::BLOCK_BYTES;
-use super::segment::{SegmentHeader, segment_name};
+use super::segment::{SegmentHeader, is_segment_length, segment_name};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, File, FileSystem, OpenMode};
 use crate::manifest::names;
@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 /// The smallest segment, in bytes; the first ones of a database have this size.
 pub const SEGMENT_MIN_BYTES: u64 = 1 << 20;
+/// A segment that takes no group, for the start of an epoch on a full disk, in bytes.
+const SEGMENT_TINY_BYTES: u64 = 8 << 10;
 /// The largest group that the writer makes, header included, in bytes. (The format allows more.)
 pub const WRITER_GROUP_BYTES: usize = 256 << 10;
 /// The reserve holds at least this much, in bytes.
@@ -113,6 +115,8 @@ struct State {
     spares: Vec<Spare>,
     next_bytes: u64,
     next_spare: u64,
+    /// The close is over; the directory may have another owner.
+    sealed: bool,
     /// Bytes that the reserve file holds, and should hold.
     reserve_bytes: u64,
 }
@@ -145,21 +149,33 @@ impl LogSpace {
         if fresh_only {
             state.next_bytes = SEGMENT_MIN_BYTES;
         }
-        let mut segments = VecDeque::new();
-        let outcome = self.prepare(&mut state, &new, new.base).and_then(|first| {
-            let next = first.end();
-            segments.push_back(first);
-            segments.push_back(self.prepare(&mut state, &new, next)?);
-            Ok(())
-        });
+        let mut outcome = self.prepare_two(&mut state, &new);
+        if matches!(outcome, Err(Error::NoSpace { .. })) {
+            // A full disk: the least segments there are name the epoch, and a commit waits for room.
+            let next_bytes = std::mem::replace(&mut state.next_bytes, SEGMENT_TINY_BYTES);
+            outcome = self.prepare_two(&mut state, &new);
+            state.next_bytes = next_bytes;
+        }
         state.spares.extend(held);
-        match outcome {
-            Ok(()) => Ok(PreparedEpoch { new, segments }),
-            Err(error) => {
-                self.discard(&segments);
-                Err(error)
+        Ok(PreparedEpoch { new, segments: outcome? })
+    }
+
+    fn prepare_two(&self, state: &mut State, new: &NewEpoch) -> Result<VecDeque<Arc<Segment>>> {
+        let mut segments = VecDeque::new();
+        let mut base = new.base;
+        for _ in 0..2 {
+            match self.prepare(state, new, base) {
+                Ok(segment) => {
+                    base = segment.end();
+                    segments.push_back(segment);
+                }
+                Err(error) => {
+                    self.discard(&segments);
+                    return Err(error);
+                }
             }
         }
+        Ok(segments)
     }
 
     /// The manifest names the epoch now: its segments are the log, those of the epoch before are dead.
@@ -260,7 +276,11 @@ impl LogSpace {
 
     /// Adds dead files.
     pub fn add_spares(&self, spares: Vec<Spare>) {
-        self.state.lock().spares.extend(spares);
+        let (fit, unfit): (Vec<_>, Vec<_>) =
+            spares.into_iter().partition(|spare| is_segment_length(spare.bytes));
+        self.state.lock().spares.extend(fit);
+        // What was cut or extended by someone else is of no use. If it stays, it stays dead.
+        unfit.iter().for_each(|spare| drop(self.fs.remove(&spare.path)));
     }
 
     /// Removes all spares and cuts the reserve to its least size (for `compact`).
@@ -366,7 +386,15 @@ impl LogSpace {
         Ok(())
     }
 
+    /// Nothing is made ready any more.
+    pub fn seal(&self) {
+        self.state.lock().sealed = true;
+    }
+
     fn prepare(&self, state: &mut State, new: &NewEpoch, base: Lsn) -> Result<Arc<Segment>> {
+        if state.sealed {
+            return Err(Error::Closed);
+        }
         let (from, bytes, file) = match take_spare(state) {
             Some(spare) => {
                 let opened = self.fs.open(&spare.path, OpenMode::ReadWrite);
@@ -441,10 +469,13 @@ impl LogSpace {
             }
             keep
         });
+        let mut outcome = Ok(());
         for path in dead {
-            self.fs.remove(&path).map_err(|e| Error::io("remove", &path, e))?;
+            if let Err(error) = self.fs.remove(&path) {
+                outcome = Err(Error::io("remove", &path, error));
+            }
         }
-        Ok(())
+        outcome
     }
 }
 

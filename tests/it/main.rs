@@ -3,6 +3,7 @@
 mod bad_input;
 mod basics;
 mod concurrent;
+mod hostile;
 mod lifetime;
 mod model;
 mod room;

@@ -128,6 +128,12 @@ fn beside_a_live_owner() {
     for args in CHANGING {
         assert_told(11, args, &place, &format!("in use by process {}", owner.id()));
     }
+    // A reader sees what is sure to be synced: the owner's last commit once its log has rested.
+    let started = std::time::Instant::now();
+    while place.run(&["get", "db", "k", "a"]).code != Some(0) {
+        assert!(started.elapsed().as_secs() < 20, "the owner's commit never became readable");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     for args in READING {
         place.ok(args);
     }

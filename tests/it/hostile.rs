@@ -1,0 +1,182 @@
+//! Things that nobody should do, or that only happen on a bad day. Each was a bug once.
+
+use crate::support::small;
+use highwater::fs::FileSystem;
+use highwater::fs::sim::{Fault, FaultKind, OperationKind, SimDisk};
+use highwater::{Database, Durability, Error};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+fn on(disk: &SimDisk) -> highwater::Builder {
+    Database::builder().background(false).file_system(Arc::new(disk.clone()))
+}
+
+fn wait_for(what: &str, done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(20), "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A merge that was under way in another thread published its manifest over the next owner's.
+#[test]
+fn a_close_ends_a_merge_of_another_thread_before_it_gives_the_lock_up() {
+    for round in 0..60_u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Database::builder().background(false).open(dir.path());
+        let db = open().unwrap();
+        let items = db.keyspace("items").unwrap();
+        for part in 0..2_u32 {
+            let mut tx = db.write().unwrap();
+            for n in 0..1500_u32 {
+                tx.insert(&items, (part * 1000 + n).to_be_bytes(), [part as u8; 100]).unwrap();
+            }
+            tx.commit_with(Durability::Buffered).unwrap();
+            db.checkpoint().unwrap();
+        }
+        let other = db.clone();
+        let merge = std::thread::spawn(move || other.compact());
+        std::thread::sleep(Duration::from_micros(round * 120));
+        drop(items);
+        db.close().unwrap();
+        let db = open().unwrap();
+        let items = db.keyspace("items").unwrap();
+        items.insert("one", "1").unwrap();
+        let merged = merge.join().unwrap();
+        assert!(matches!(merged, Ok(()) | Err(Error::Closed)), "{merged:?}");
+        items.insert("two", "2").unwrap();
+        db.close().unwrap();
+        let db = open().unwrap();
+        assert_eq!(db.existing_keyspace("items").unwrap().len().unwrap(), 2502, "round {round}");
+    }
+}
+
+/// It was acknowledged and vanished.
+#[test]
+fn a_blind_optimistic_write_into_a_dropped_keyspace_is_refused() {
+    let db = Database::in_memory().unwrap();
+    let items = db.keyspace("items").unwrap();
+    let mut tx = db.optimistic().unwrap();
+    tx.insert(&items, "a", "1").unwrap();
+    db.drop_keyspace(&items).unwrap();
+    assert!(matches!(tx.commit(), Err(Error::KeyspaceDropped { .. })));
+}
+
+#[test]
+fn a_ticket_that_nobody_polls_becomes_durable() {
+    let db = Database::in_memory().unwrap();
+    let items = db.keyspace("items").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let mut tx = db.write().unwrap();
+    tx.insert(&items, "a", "1").unwrap();
+    let ticket = tx.commit_ticket().unwrap();
+    wait_for("durability", || ticket.is_durable());
+    assert_eq!(items.get("a").unwrap().unwrap(), b"1");
+}
+
+/// The idle log gave up for good when a transaction was open at that moment.
+#[test]
+fn a_witness_is_written_after_a_transaction_that_was_open_meanwhile() {
+    let db = Database::in_memory().unwrap();
+    let items = db.keyspace("items").unwrap();
+    items.insert("a", "1").unwrap();
+    let tx = db.write().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(tx);
+    let groups = db.stats().groups;
+    wait_for("the witness", || db.stats().groups > groups);
+}
+
+#[test]
+fn a_witnessed_tail_is_not_reported_as_unwitnessed() {
+    for witness in [false, true] {
+        let disk = SimDisk::new();
+        let db = on(&disk).open("/db").unwrap();
+        db.keyspace("items").unwrap().insert("a", "1").unwrap();
+        if witness {
+            db.maintain().unwrap();
+        }
+        let db = on(&disk.durable_image()).open("/db").unwrap();
+        assert_eq!(db.recovery().unwitnessed_tail, !witness, "{:?}", db.recovery());
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_keep_a_killed_database_from_opening() {
+    for commits in [1_u32, 100, 3000] {
+        let disk = SimDisk::new();
+        let db = on(&disk).open("/db").unwrap();
+        let items = db.keyspace("items").unwrap();
+        for n in 0..commits {
+            items.insert(n.to_be_bytes(), [1; 100]).unwrap();
+        }
+        let killed = disk.kill();
+        killed.set_capacity(Some(killed.used_bytes()));
+        let db = on(&killed).open("/db").unwrap();
+        let items = db.keyspace("items").unwrap();
+        assert_eq!(items.len().unwrap(), u64::from(commits));
+        // Whether there is room now or not, room that is made lets writes go on.
+        killed.set_capacity(None);
+        items.insert("more", "room").unwrap();
+    }
+}
+
+/// The short file was taken for a spare, and the writer panicked on its length.
+#[test]
+fn a_dead_segment_that_was_cut_is_not_reused() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Database::builder().background(false).open(dir.path()).unwrap();
+    let db = open();
+    db.keyspace("items").unwrap().insert("a", "1").unwrap();
+    db.checkpoint().unwrap();
+    db.close().unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "hwl") {
+            std::fs::File::options().write(true).open(path).unwrap().set_len(100).unwrap();
+        }
+    }
+    let db = open();
+    let items = db.keyspace("items").unwrap();
+    for n in 0..1000_u32 {
+        items.insert_with(n.to_be_bytes(), vec![1; 4000], Durability::Buffered).unwrap();
+    }
+    assert_eq!(items.len().unwrap(), 1001);
+}
+
+/// The first write failed half-way, and no thread was there for what the next ones needed.
+#[test]
+fn an_orphan_that_cannot_be_removed_does_not_stop_the_writer() {
+    let disk = SimDisk::new();
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let db = small(&fs).open(Path::new("/db")).unwrap();
+    db.keyspace("items").unwrap().insert("a", "1").unwrap();
+    db.close().unwrap();
+    disk.write_file("/db/table-00000000000000ff.hwt", b"an orphan").unwrap();
+    disk.inject(Fault::new(FaultKind::Io).on(OperationKind::Remove).from_then_on());
+    let db = small(&fs).open(Path::new("/db")).unwrap();
+    let items = db.keyspace("items").unwrap();
+    for n in 0..4000_u32 {
+        items.insert_with(n.to_be_bytes(), vec![1; 1000], Durability::Memory).unwrap();
+    }
+    assert_eq!(items.len().unwrap(), 4001);
+}
+
+/// A reader beside a live owner shows only what is sure to be synced.
+#[test]
+fn a_reader_beside_an_owner_leaves_out_what_may_not_be_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let owner = Database::builder().background(false).open(dir.path().join("db")).unwrap();
+    let items = owner.keyspace("items").unwrap();
+    items.insert("durable", "1").unwrap();
+    owner.maintain().unwrap();
+    items.insert_with("written", "2", Durability::Buffered).unwrap();
+    let read = || Database::builder().read_only(true).open(owner.path()).unwrap();
+    let seen = read().existing_keyspace("items").unwrap();
+    assert_eq!(seen.get("durable").unwrap().unwrap(), b"1");
+    assert_eq!(seen.get("written").unwrap(), None);
+    owner.maintain().unwrap();
+    assert_eq!(read().existing_keyspace("items").unwrap().len().unwrap(), 2);
+}
