@@ -285,7 +285,7 @@ impl Engine {
         }
         self.checkpoint()?;
         match self.merge_all() {
-            Err(Error::NoSpace { .. }) if self.space.spend_reserve() => self.merge_all()?,
+            Err(Error::NoSpace { .. }) if self.space.reserve.spend() => self.merge_all()?,
             outcome => outcome?,
         }
         {

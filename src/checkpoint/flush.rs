@@ -38,7 +38,7 @@ impl Engine {
         }
         let Some(oldest) = self.pending.lock().front().cloned() else { return Ok(false) };
         let mut outcome = self.flush_layer(&oldest);
-        if matches!(outcome, Err(Error::NoSpace { .. })) && self.space.spend_reserve() {
+        if matches!(outcome, Err(Error::NoSpace { .. })) && self.space.reserve.spend() {
             outcome = self.flush_layer(&oldest);
         }
         let outcome = outcome.map_err(|e| self.or_poison_if_sync(e));

@@ -11,7 +11,7 @@ use crate::options::Durability;
 use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, MemoryLayer, Run};
 use crate::wal::log::Reach;
-use crate::wal::space::RESERVE_MIN_BYTES;
+use crate::wal::reserve::RESERVE_MIN_BYTES;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -187,7 +187,7 @@ impl Engine {
         } else {
             (held + held / 8).next_multiple_of(RESERVE_STEP_BYTES)
         };
-        self.space.grow_reserve(wanted)
+        self.space.reserve.grow(wanted)
     }
 
     /// Waits while too many frozen memtables wait for their checkpoint.

@@ -19,6 +19,7 @@ use crate::table::BlockCache;
 use crate::types::{DatabaseId, FileId, Generation, KeyspaceId};
 use crate::view::{Layer, MemoryLayer, Run, View};
 use crate::wal::log::{Log, Reach};
+use crate::wal::reserve::Reserve;
 use crate::wal::space::{LogSpace, SEGMENT_MIN_BYTES, Spare};
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -54,7 +55,7 @@ impl Engine {
         if engine.recovery.must_start {
             // After an unclean stop the new epoch starts at once: it ends the old one for good.
             match engine.start_recovered() {
-                Err(Error::NoSpace { .. }) if engine.space.spend_reserve() => {
+                Err(Error::NoSpace { .. }) if engine.space.reserve.spend() => {
                     engine.start_recovered()?;
                 }
                 outcome => outcome?,
@@ -147,12 +148,12 @@ impl Engine {
             })
         };
         match close() {
-            Err(Error::NoSpace { .. }) if self.space.spend_reserve() => close()?,
+            Err(Error::NoSpace { .. }) if self.space.reserve.spend() => close()?,
             outcome => outcome?,
         }
         // What a recovery could have to write is no more than the live log.
         let live = self.live_log_bytes();
-        self.space.shrink_reserve(live + live / 8)
+        self.space.reserve.shrink(live + live / 8)
     }
 }
 
@@ -299,8 +300,7 @@ fn assemble(
     let mut rebuilt = match rebuild(writer, &cache, &found, to_tables) {
         Err(Error::NoSpace { .. }) if to_tables => {
             // The reserve was kept for this.
-            let space = LogSpace::new(fs.clone(), dir, found.manifest.database, 0);
-            space.spend_reserve();
+            Reserve::new(fs.clone(), dir).spend();
             rebuild(writer, &cache, &found, to_tables)?
         }
         outcome => outcome?,

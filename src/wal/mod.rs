@@ -18,6 +18,7 @@ pub mod group;
 pub mod log;
 pub mod operation;
 pub mod record;
+pub mod reserve;
 pub mod segment;
 pub mod space;
 

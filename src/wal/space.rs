@@ -14,6 +14,7 @@
 //! 3. A segment is recycled only after a durable manifest starts past it ([`LogSpace::release`]).
 
 use super::group::BLOCK_BYTES;
+use super::reserve::{RESERVE_MIN_BYTES, Reserve};
 use super::segment::{SegmentHeader, is_segment_length, segment_name};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, File, FileSystem, OpenMode};
@@ -30,8 +31,6 @@ pub const SEGMENT_MIN_BYTES: u64 = 1 << 20;
 const SEGMENT_TINY_BYTES: u64 = 8 << 10;
 /// The largest group that the writer makes, header included, in bytes. (The format allows more.)
 pub const WRITER_GROUP_BYTES: usize = 256 << 10;
-/// The reserve holds at least this much, in bytes.
-pub const RESERVE_MIN_BYTES: u64 = 256 << 10;
 /// The writer keeps this much of the log for records that free space (drops) on a full disk.
 const KEPT_FOR_DROPS_BYTES: u64 = 16 << 10;
 
@@ -76,6 +75,8 @@ pub struct LogSpace {
     dir: PathBuf,
     database: DatabaseId,
     segment_max_bytes: u64,
+    /// Disk kept for what must also work when it is full.
+    pub reserve: Reserve,
     state: Mutex<State>,
 }
 
@@ -117,8 +118,6 @@ struct State {
     next_spare: u64,
     /// The close is over; the directory may have another owner.
     sealed: bool,
-    /// Bytes that the reserve file holds, and should hold.
-    reserve_bytes: u64,
 }
 
 impl LogSpace {
@@ -132,6 +131,7 @@ impl LogSpace {
     ) -> LogSpace {
         let state = State { next_bytes: SEGMENT_MIN_BYTES, ..State::default() };
         LogSpace {
+            reserve: Reserve::new(fs.clone(), dir),
             fs,
             dir: dir.to_path_buf(),
             database,
@@ -287,7 +287,7 @@ impl LogSpace {
     pub fn shrink(&self) -> Result<()> {
         let mut state = self.state.lock();
         self.trim(&mut state, 0)?;
-        self.cut_reserve(&mut state, RESERVE_MIN_BYTES)?;
+        self.reserve.shrink(RESERVE_MIN_BYTES)?;
         state.next_bytes = SEGMENT_MIN_BYTES;
         Ok(())
     }
@@ -315,57 +315,6 @@ impl LogSpace {
         state.segments.iter().map(|s| s.bytes).sum::<u64>()
             + state.older.iter().map(|(_, s)| s.bytes).sum::<u64>()
             + state.spares.iter().map(|s| s.bytes).sum::<u64>()
-    }
-
-    /// Makes the reserve file hold at least `bytes` of allocated blocks.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`] if the disk is full; the reserve then holds what it held.
-    pub fn grow_reserve(&self, bytes: u64) -> Result<()> {
-        let mut state = self.state.lock();
-        if state.reserve_bytes >= bytes {
-            return Ok(());
-        }
-        let path = self.dir.join(names::RESERVE_NAME);
-        let attempt = || -> std::io::Result<()> {
-            let file = match self.fs.open(&path, OpenMode::ReadWrite) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                    self.fs.open(&path, OpenMode::CreateNew)?
-                }
-                outcome => outcome?,
-            };
-            file.allocate(bytes)
-        };
-        attempt().map_err(|e| match Error::io("allocate the reserve in", &path, e) {
-            Error::NoSpace { .. } => Error::NoSpace { what: "the reserve of a commit" },
-            other => other,
-        })?;
-        state.reserve_bytes = bytes;
-        Ok(())
-    }
-
-    /// Gives the reserve's blocks back to the disk, for a checkpoint, a drop, a close or a recovery on a
-    /// full disk. Returns whether there was anything to give.
-    pub fn spend_reserve(&self) -> bool {
-        self.cut_reserve(&mut self.state.lock(), 0).unwrap_or(false)
-    }
-
-    /// Lets the reserve shrink to `bytes`, when memory holds no more than that.
-    pub fn shrink_reserve(&self, bytes: u64) -> Result<()> {
-        self.cut_reserve(&mut self.state.lock(), bytes.max(RESERVE_MIN_BYTES)).map(drop)
-    }
-
-    /// Cuts the reserve file; an earlier life may have left a larger one than this life knows of.
-    fn cut_reserve(&self, state: &mut State, bytes: u64) -> Result<bool> {
-        let path = self.dir.join(names::RESERVE_NAME);
-        let cut = || match self.fs.open(&path, OpenMode::ReadWrite) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(e),
-            Ok(file) if file.len()? > bytes => file.set_len(bytes).map(|()| true),
-            Ok(_) => Ok(false),
-        };
-        state.reserve_bytes = state.reserve_bytes.min(bytes);
-        cut().map_err(|e| Error::io("cut", &path, e))
     }
 
     /// Removes spares beyond twice the ready segments, so that the dead files of many short lives do not

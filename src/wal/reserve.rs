@@ -1,0 +1,81 @@
+//! The reserve: a file of allocated blocks that is given back to the disk when a checkpoint, a keyspace
+//! drop, a close or a recovery finds the disk full.
+//!
+//! It grows with what memory holds, before a commit takes its place in the log, so that what is in memory
+//! can always become a table. Its blocks are allocated and not synced: a power loss may take them back,
+//! and an open on a full disk may then say `NoSpace`; nothing is lost by that.
+
+use crate::error::{Error, Result};
+use crate::fs::{FileSystem, OpenMode};
+use crate::manifest::names;
+use parking_lot::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The reserve holds at least this much, in bytes.
+pub const RESERVE_MIN_BYTES: u64 = 256 << 10;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Reserve {
+    fs: Arc<dyn FileSystem>,
+    path: PathBuf,
+    /// Bytes that this life knows to be allocated.
+    held_bytes: Mutex<u64>,
+}
+
+impl Reserve {
+    /// The reserve of the database in `dir`.
+    pub fn new(fs: Arc<dyn FileSystem>, dir: &Path) -> Reserve {
+        Reserve { fs, path: dir.join(names::RESERVE_NAME), held_bytes: Mutex::new(0) }
+    }
+
+    /// Makes it hold at least `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if the disk is full; it then holds what it held.
+    pub fn grow(&self, bytes: u64) -> Result<()> {
+        let mut held_bytes = self.held_bytes.lock();
+        if *held_bytes >= bytes {
+            return Ok(());
+        }
+        let attempt = || -> std::io::Result<()> {
+            let file = match self.fs.open(&self.path, OpenMode::ReadWrite) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    self.fs.open(&self.path, OpenMode::CreateNew)?
+                }
+                outcome => outcome?,
+            };
+            file.allocate(bytes)
+        };
+        attempt().map_err(|e| match Error::io("allocate the reserve in", &self.path, e) {
+            Error::NoSpace { .. } => Error::NoSpace { what: "the reserve of a commit" },
+            other => other,
+        })?;
+        *held_bytes = bytes;
+        Ok(())
+    }
+
+    /// Gives all of it back to the disk. Returns whether there was anything to give.
+    pub fn spend(&self) -> bool {
+        self.cut(0).unwrap_or(false)
+    }
+
+    /// Lets it shrink to `bytes`, when memory holds no more than that.
+    pub fn shrink(&self, bytes: u64) -> Result<()> {
+        self.cut(bytes.max(RESERVE_MIN_BYTES)).map(drop)
+    }
+
+    /// Cuts the file; an earlier life may have left a larger one than this life knows of.
+    fn cut(&self, bytes: u64) -> Result<bool> {
+        let mut held_bytes = self.held_bytes.lock();
+        let attempt = || match self.fs.open(&self.path, OpenMode::ReadWrite) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+            Ok(file) if file.len()? > bytes => file.set_len(bytes).map(|()| true),
+            Ok(_) => Ok(false),
+        };
+        *held_bytes = (*held_bytes).min(bytes);
+        attempt().map_err(|e| Error::io("cut", &self.path, e))
+    }
+}
