@@ -52,7 +52,7 @@ pub struct Stats {
     pub merges: u64,
     /// Commits that had to wait for a checkpoint because memory was full.
     pub stalls: u64,
-    /// Microseconds spent in those waits.
+    /// Microseconds spent in those waits, and in short pauses while merges lag behind.
     pub stall_micros: u64,
     /// Parts of large transactions that were written to private tables.
     pub spills: u64,

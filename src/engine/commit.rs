@@ -14,6 +14,7 @@ use crate::wal::log::Reach;
 use crate::wal::reserve::RESERVE_MIN_BYTES;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// What a commit got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,12 @@ pub struct Applied {
 const PENDING_LOG_LIMIT_BYTES: usize = 4 << 20;
 /// The reserve grows in steps of this size, in bytes.
 const RESERVE_STEP_BYTES: u64 = 1 << 20;
+/// Bytes of commits after which their pace is looked at.
+const PACE_STEP_BYTES: u64 = 64 << 10;
+/// Layers of the view from which on commits are slowed down.
+const PACED_FROM_LAYERS: usize = 16;
+/// The longest pause, in microseconds.
+const PACE_MAX_MICROS: u64 = 20_000;
 /// Frozen memtables that may wait for a checkpoint before commits do.
 const FROZEN_LIMIT: usize = 2;
 
@@ -140,6 +147,7 @@ impl Engine {
         if !writer.started {
             self.start_epoch(writer)?;
         }
+        self.pace(writer, bytes);
         let own_log = self.log.end().get().saturating_sub(writer.active_from.get());
         let live_log = writer.older_log_bytes + own_log;
         let active_bytes = writer.active.bytes();
@@ -160,6 +168,23 @@ impl Engine {
         match &error {
             Error::Io { action: "sync", .. } => self.or_poison(error),
             _ => error,
+        }
+    }
+
+    /// Slows commits down a little, by their bytes, while merges lag behind: the more runs there are, the
+    /// more. So the runs stay few enough to read through, and no commit waits for a whole merge.
+    fn pace(&self, writer: &mut Writer, bytes: usize) {
+        writer.unpaced_bytes += bytes as u64;
+        if writer.unpaced_bytes < PACE_STEP_BYTES || !self.options.background {
+            return;
+        }
+        let kibibytes = std::mem::take(&mut writer.unpaced_bytes) >> 10;
+        let excess = self.view.load().layers.len().saturating_sub(PACED_FROM_LAYERS).min(64) as u64;
+        if excess > 0 {
+            // At one layer too many about 1 GiB/s may pass, at twenty about 50 MiB/s.
+            let pause = Duration::from_micros((kibibytes * excess).min(PACE_MAX_MICROS));
+            self.counters.stall_micros.add(pause.as_micros() as u64);
+            std::thread::sleep(pause);
         }
     }
 
@@ -216,7 +241,7 @@ impl Engine {
                 });
             }
             self.background.wake_flusher();
-            self.pending_done.wait_for(&mut pending, std::time::Duration::from_millis(100));
+            self.pending_done.wait_for(&mut pending, Duration::from_millis(100));
         }
         drop(pending);
         let waited = self.fs.monotonic().saturating_sub(started);

@@ -84,6 +84,8 @@ pub struct Writer {
     pub active_from: Lsn,
     /// Bytes of older epochs' log whose commits are in the active memtable.
     pub older_log_bytes: u64,
+    /// Bytes of commits since their pace was last looked at.
+    pub unpaced_bytes: u64,
 }
 
 /// A layer of the view that no manifest lists yet. Oldest at the front of the queue.

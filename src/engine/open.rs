@@ -367,6 +367,7 @@ fn build(
             scratch: Vec::new(),
             active_from: manifest.checkpoint_lsn,
             older_log_bytes: 0,
+            unpaced_bytes: 0,
         })),
         view: ArcSwap::from_pointee(View { layers: rebuilt.layers }),
         view_change: Mutex::new(()),
