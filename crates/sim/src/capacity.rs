@@ -81,7 +81,7 @@ fn check(
         if number == from {
             disk.set_capacity(Some(disk.used_bytes() + room));
         }
-        let (errors, started) = (run.space_errors, run.started);
+        let (errors, started) = (run.space_errors, run.started());
         run.step(number, step)
             .map_err(|e| violation(format!("step {number} ({step:.60?}): {e}")))?;
         if run.other_errors {
@@ -115,7 +115,7 @@ fn check(
             Ending::Kill => break,
         };
         match outcome {
-            Err(Error::NoSpace { .. }) if !run.started => {
+            Err(Error::NoSpace { .. }) if !run.started() => {
                 if *what == Ending::Drop {
                     run.states.pop();
                 }

@@ -2,7 +2,7 @@
 //! operation, in many of the ways in which the disk may have kept unsynced writes; syncs fail, the disk
 //! is full, bytes rot. A model of the database says what each open must show.
 //!
-//! - [`script`]: the workloads; [`model`]: their states; [`run`]: both side by side.
+//! - [`script`]: the workloads; [`model`]: their states; [`run`] and [`changes`]: both side by side.
 //! - [`crash`]: every power cut, and power cuts during the recovery from them.
 //! - [`check`]: what one image of a disk has to stand.
 //! - [`kills`]: the process dies, and the power fails while the next one recovers.
@@ -14,6 +14,7 @@
 
 pub mod barriers;
 pub mod capacity;
+pub mod changes;
 pub mod check;
 pub mod crash;
 pub mod damage;

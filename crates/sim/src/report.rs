@@ -84,6 +84,12 @@ pub fn report(effort: &Effort, seed: u64, threads: usize, tally: &Tally) {
     }
     kills::campaign("short", seed, effort, 2 * effort.stride, threads, tally);
     faults::campaign("short", seed, effort.stride, threads, tally);
+    if !quick {
+        kills::campaign("main", seed, effort, 10, threads, tally);
+        faults::campaign("main", seed, 10, threads, tally);
+        faults::campaign("random", seed, 5, threads, tally);
+        capacity::campaign("random", seed, 2, threads, tally);
+    }
     for name in ["short", "main"] {
         capacity::campaign(name, seed, effort.stride, threads, tally);
     }

@@ -9,8 +9,9 @@
 //!    may be there after the next open.
 //! 2. After `Poisoned`, or after a sync failed for good, no commit returns `Ok` until the next open.
 
+use crate::changes::{apply, check_snapshot, keyspace_of, transact};
 use crate::model::{State, hash_of, read_state};
-use crate::script::{Change, Step, Workload, value};
+use crate::script::{Step, Workload, value};
 use highwater::fs::sim::{Mark, SimDisk};
 use highwater::{Builder, Database, Durability, Error, Keyspace, Snapshot};
 use std::sync::Arc;
@@ -63,8 +64,6 @@ pub struct Run {
     written: usize,
     held: Option<(Snapshot, State)>,
     faulty: bool,
-    /// This life of the database has written to its log.
-    pub started: bool,
     poisoned: bool,
     failed_sync: bool,
     /// Errors other than `NoSpace` were met.
@@ -95,7 +94,6 @@ impl Run {
             written: 0,
             held: None,
             faulty,
-            started: false,
             poisoned: false,
             failed_sync: false,
             other_errors: false,
@@ -106,6 +104,11 @@ impl Run {
     /// The database, while it is open.
     pub fn database(&self) -> Option<&Database> {
         self.db.as_ref()
+    }
+
+    /// Whether this life of the database has written to its log.
+    pub fn started(&self) -> bool {
+        self.db.as_ref().is_some_and(|db| !db.recovery().clean || db.stats().commits > 0)
     }
 
     /// The last commit that may be found.
@@ -141,7 +144,6 @@ impl Run {
         self.states.truncate(found + 1);
         (self.acknowledged, self.written) = (found, found);
         (self.poisoned, self.failed_sync) = (false, false);
-        self.started = !db.recovery().clean;
         self.db = Some(db);
         Ok(())
     }
@@ -164,6 +166,9 @@ impl Run {
         let Some(db) = self.db.clone() else { return Ok(()) };
         let struck_before = self.disk.faults_struck();
         match step {
+            // Opening one that is there already is no commit.
+            Step::Create(name) if self.has(name) => {}
+            Step::Create(name) if self.poisoned && db.existing_keyspace(name).is_ok() => {}
             Step::Create(name) => {
                 let edit = |state: &mut State| state.create(name);
                 self.commit(Durability::Sync, edit, || db.keyspace(name).map(drop))?;
@@ -210,12 +215,18 @@ impl Run {
                 drop(db);
                 return self.reopen();
             }
+            // After poison the model may know of a commit that no reader sees.
+            Step::Hold if self.poisoned => {}
             Step::Hold => {
                 self.held = Some((db.snapshot(), self.states.last().cloned().unwrap_or_default()));
             }
             Step::Release => {
                 if let Some((snapshot, state)) = self.held.take() {
-                    check_snapshot(&db, &snapshot, &state)?;
+                    let checked = check_snapshot(&db, &snapshot, &state);
+                    // A fault may strike the reading itself.
+                    if !self.faulty || self.disk.faults_struck() == struck_before {
+                        checked?;
+                    }
                 }
             }
         }
@@ -258,9 +269,12 @@ impl Run {
         self.open()
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.states.last().is_some_and(|state| state.keyspaces().contains_key(name))
+    }
+
     fn keyspace(&self, db: &Database, name: &str) -> Option<Keyspace> {
-        let known = self.states.last()?.keyspaces().contains_key(name);
-        known.then(|| db.existing_keyspace(name).ok()).flatten()
+        self.has(name).then(|| db.existing_keyspace(name).ok()).flatten()
     }
 
     fn commit(
@@ -281,7 +295,6 @@ impl Run {
                 Err("a commit returned Ok after a failed sync".to_owned())
             }
             Ok(()) => {
-                self.started = true;
                 match durability {
                     Durability::Sync => {
                         self.acknowledged = number as usize;
@@ -354,79 +367,4 @@ impl Run {
         self.db = None;
         (after, self.states)
     }
-}
-
-fn transact(
-    db: &Database,
-    changes: &[Change],
-    seed: u64,
-    number: usize,
-    durability: Durability,
-) -> highwater::Result<()> {
-    let mut tx = db.write()?;
-    for change in changes {
-        let keyspace = db.existing_keyspace(keyspace_of(change))?;
-        match change {
-            Change::Put(_, key, bytes) => {
-                tx.insert(&keyspace, key, value(seed, number, key, *bytes))?;
-            }
-            Change::Remove(_, key) => tx.remove(&keyspace, key)?,
-            Change::RemoveRange(_, from, to) => {
-                tx.remove_range(&keyspace, from.as_str()..to.as_str())?;
-            }
-            Change::Clear(_) => tx.clear(&keyspace)?,
-            Change::Undone(_, key, bytes) => {
-                let before = tx.savepoint();
-                tx.insert(&keyspace, key, value(seed, !number, key, *bytes))?;
-                tx.rollback_to(before)?;
-            }
-        }
-    }
-    tx.commit_with(durability).map(drop)
-}
-
-fn apply(state: &mut State, change: &Change, seed: u64, number: usize) {
-    match change {
-        Change::Put(name, key, bytes) => {
-            state.insert(name, key.as_bytes(), value(seed, number, key, *bytes));
-        }
-        Change::Remove(name, key) => state.remove(name, key.as_bytes()),
-        Change::RemoveRange(name, from, to) => {
-            state.remove_range(name, from.as_bytes(), Some(to.as_bytes()));
-        }
-        Change::Clear(name) => state.remove_range(name, &[], None),
-        Change::Undone(..) => {}
-    }
-}
-
-fn keyspace_of(change: &Change) -> &'static str {
-    match change {
-        Change::Put(name, ..)
-        | Change::Remove(name, ..)
-        | Change::RemoveRange(name, ..)
-        | Change::Clear(name)
-        | Change::Undone(name, ..) => name,
-    }
-}
-
-fn check_snapshot(db: &Database, snapshot: &Snapshot, state: &State) -> Result<(), String> {
-    for (name, entries) in state.keyspaces() {
-        let Ok(keyspace) = db.existing_keyspace(name) else { continue };
-        let read = || -> highwater::Result<bool> {
-            let mut expected = entries.iter();
-            for entry in snapshot.iter(&keyspace)? {
-                let (key, value) = entry?;
-                if expected.next().is_none_or(|(k, v)| k[..] != key[..] || v[..] != value[..]) {
-                    return Ok(false);
-                }
-            }
-            Ok(expected.next().is_none())
-        };
-        match read() {
-            Ok(true) => {}
-            Ok(false) => return Err(format!("the held snapshot changed in keyspace {name}")),
-            Err(error) => return Err(format!("the held snapshot cannot be read: {error}")),
-        }
-    }
-    Ok(())
 }
