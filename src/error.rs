@@ -119,7 +119,7 @@ pub enum Error {
     #[error("the database is closed; open it again")]
     Closed,
     /// The operating system refused or failed an operation.
-    #[error("cannot {action} {path}: {cause}", path = .path.display())]
+    #[error("cannot {action} {path}: {cause}; check the path, its permissions and the disk", path = .path.display())]
     Io {
         /// What was tried: "open", "read", "write", "sync", …
         action: &'static str,

@@ -235,3 +235,39 @@ fn a_read_only_open_beside_the_owner_writes_nothing() {
     assert_eq!(files(&path), before);
     items.insert("and", "goes on").unwrap();
 }
+
+/// A directory without permission, and a file system that is mounted read-only: reading goes on where it
+/// can, writing says why not, and nothing is changed.
+#[test]
+fn permissions_and_read_only_file_systems_are_told() {
+    use highwater::fs::FileSystem;
+    use highwater::fs::sim::SimDisk;
+    use std::sync::Arc;
+    let disk = SimDisk::new();
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let open = |read_only| {
+        Database::builder().file_system(fs.clone()).read_only(read_only).open("/db").map(drop)
+    };
+    let db = Database::builder().file_system(fs.clone()).open("/db").unwrap();
+    db.keyspace("items").unwrap().insert("k", "v").unwrap();
+    db.close().unwrap();
+    let before = disk.content_hash();
+
+    disk.set_read_only(true);
+    assert!(matches!(open(false), Err(Error::Io { .. })), "{:?}", open(false));
+    open(true).unwrap();
+    disk.set_read_only(false);
+
+    disk.deny("/db/MANIFEST");
+    for read_only in [false, true] {
+        let error = open(read_only).unwrap_err();
+        assert!(
+            matches!(&error, Error::Io { cause, .. } if cause.kind() == std::io::ErrorKind::PermissionDenied),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains("check"), "no advice in {error}");
+    }
+    disk.allow("/db/MANIFEST");
+    assert_eq!(disk.content_hash(), before);
+    open(false).unwrap();
+}

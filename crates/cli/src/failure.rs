@@ -115,10 +115,6 @@ impl Failure {
             ),
             Error::Damage { .. } => Failure::new(DAMAGE, error.to_string()),
             Error::Unsupported { .. } => Failure::new(UNSUPPORTED, error.to_string()),
-            Error::Io { .. } => Failure::new(
-                FAILED,
-                format!("{error}; check the path, its permissions and the disk"),
-            ),
             other => Failure::new(FAILED, other.to_string()),
         }
     }
