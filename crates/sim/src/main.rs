@@ -1,7 +1,7 @@
 //! The campaign's command line: the whole report, one part of it, or one case again.
 
 use highwater_sim::crash::{self, Effort, FULL, QUICK};
-use highwater_sim::report::{Tally, report};
+use highwater_sim::report::{Scope, Tally, report};
 use highwater_sim::{capacity, damage, faults, kills, script};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -52,7 +52,7 @@ fn run(arguments: &[String]) -> Result<bool, String> {
     let tally = Tally::default();
     let started = Instant::now();
     match command.as_str() {
-        "report" => report(&effort, seed, threads, &tally),
+        "report" => report(&Scope { effort, seed, threads }, &tally),
         "crash" | "operations" => {
             let recorded = crash::record(name, seed)?;
             if command == "operations" {
@@ -92,7 +92,7 @@ fn run(arguments: &[String]) -> Result<bool, String> {
         println!("{}", tally.json());
     } else {
         print!("{}", tally.text());
-        println!("{:<24}{:>10.1} s", "time", started.elapsed().as_secs_f64());
+        println!("{:<32}{:>10.1} s", "time", started.elapsed().as_secs_f64());
     }
     Ok(tally.failed_cases() == 0)
 }

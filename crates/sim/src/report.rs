@@ -3,8 +3,11 @@
 use crate::check::{Failure, FailureKind};
 use crate::crash::{self, Effort};
 use crate::{barriers, capacity, damage, faults, kills};
+use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// A number that threads add to.
 #[derive(Debug, Default)]
@@ -69,37 +72,99 @@ pub struct Tally {
     pub violations: Count,
     /// See [`Tally::quiet`].
     pub quiet: bool,
+    noted: Mutex<BTreeMap<&'static str, u64>>,
     failures: Mutex<Vec<String>>,
 }
 
-/// Tries everything.
-pub fn report(effort: &Effort, seed: u64, threads: usize, tally: &Tally) {
-    let quick = effort.name == "quick";
-    let seeds = if quick { seed..seed + 1 } else { seed..seed + 4 };
+/// What a report is to try.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// How much of each part.
+    pub effort: Effort,
+    /// The first seed.
+    pub seed: u64,
+    /// Threads of each part.
+    pub threads: usize,
+}
+
+impl Scope {
+    /// Whether it has to end within minutes.
+    pub fn quick(&self) -> bool {
+        self.effort.name == "quick"
+    }
+}
+
+/// A part of the report: its name, and what tries it and counts.
+pub type Part = (&'static str, fn(&Scope, &Tally));
+
+/// All parts, in the order of trying.
+pub const PARTS: &[Part] = &[
+    ("power cuts", power_cuts),
+    ("deaths", deaths),
+    ("faults", faults),
+    ("full disks", full_disks),
+    ("damage", damage),
+    ("syncs left out", syncs_left_out),
+];
+
+/// Tries everything. Says on standard error what it is at.
+pub fn report(scope: &Scope, tally: &Tally) {
+    for (name, part) in PARTS {
+        let started = Instant::now();
+        part(scope, tally);
+        eprintln!("{name}: {:.1} s", started.elapsed().as_secs_f64());
+    }
+}
+
+fn power_cuts(scope: &Scope, tally: &Tally) {
+    let seeds = if scope.quick() { 1 } else { 4 };
     for name in ["main", "fragments", "border", "short"] {
-        crash_part(name, seed, effort, threads, tally);
+        crash_part(name, scope.seed, scope, tally);
     }
-    for seed in seeds {
-        crash_part("random", seed, effort, threads, tally);
+    for seed in scope.seed..scope.seed + seeds {
+        crash_part("random", seed, scope, tally);
     }
-    kills::campaign("short", seed, effort, 2 * effort.stride, threads, tally);
+}
+
+fn deaths(scope: &Scope, tally: &Tally) {
+    let Scope { effort, seed, threads } = scope;
+    kills::campaign("short", *seed, effort, 2 * effort.stride, *threads, tally);
+    if !scope.quick() {
+        kills::campaign("main", *seed, effort, 10, *threads, tally);
+    }
+}
+
+fn faults(scope: &Scope, tally: &Tally) {
+    let Scope { effort, seed, threads } = *scope;
     faults::campaign("short", seed, effort.stride, threads, tally);
-    if !quick {
-        kills::campaign("main", seed, effort, 10, threads, tally);
+    if !scope.quick() {
         faults::campaign("main", seed, 10, threads, tally);
         faults::campaign("random", seed, 5, threads, tally);
-        capacity::campaign("random", seed, 2, threads, tally);
     }
+}
+
+fn full_disks(scope: &Scope, tally: &Tally) {
+    let Scope { effort, seed, threads } = *scope;
     for name in ["short", "main"] {
         capacity::campaign(name, seed, effort.stride, threads, tally);
     }
-    damage::campaign(&damage::SUBJECTS, seed, 20 * effort.stride, threads, tally);
-    barriers::campaign(seed, threads, tally);
+    if !scope.quick() {
+        capacity::campaign("random", seed, 2, threads, tally);
+    }
 }
 
-fn crash_part(name: &str, seed: u64, effort: &Effort, threads: usize, tally: &Tally) {
+fn damage(scope: &Scope, tally: &Tally) {
+    let stride = 20 * scope.effort.stride;
+    damage::campaign(&damage::SUBJECTS, scope.seed, stride, scope.threads, tally);
+}
+
+fn syncs_left_out(scope: &Scope, tally: &Tally) {
+    barriers::campaign(scope.seed, scope.threads, tally);
+}
+
+fn crash_part(name: &str, seed: u64, scope: &Scope, tally: &Tally) {
     match crash::record(name, seed) {
-        Ok(recorded) => crash::campaign(&recorded, effort, threads, tally),
+        Ok(recorded) => crash::campaign(&recorded, &scope.effort, scope.threads, tally),
         Err(what) => {
             let failure = Failure::violation(what);
             let case = format!("workload {name}, without any fault");
@@ -141,9 +206,20 @@ impl Tally {
         self.refusals.get() + self.panics.get() + self.violations.get()
     }
 
+    /// Adds to a row of that name. A name `group.key` belongs to the object `group` of the JSON form.
+    /// For parts of the campaign that have rows of their own.
+    pub fn note(&self, name: &'static str, count: u64) {
+        *self.noted.lock().expect("no holder panics").entry(name).or_insert(0) += count;
+    }
+
+    /// The number of a row of [`Tally::note`].
+    pub fn noted(&self, name: &str) -> u64 {
+        self.noted.lock().expect("no holder panics").get(name).copied().unwrap_or(0)
+    }
+
     /// Names and numbers, in the order of printing.
-    pub fn rows(&self) -> [(&'static str, u64); 22] {
-        [
+    pub fn rows(&self) -> Vec<(&'static str, u64)> {
+        let mut rows = vec![
             ("cuts", self.cuts.get()),
             ("choices", self.choices.get()),
             ("images", self.images.get()),
@@ -160,23 +236,77 @@ impl Tally {
             ("damage_cut_and_reported", self.damage_cut.get()),
             ("damage_found_by_reads", self.damage_read.get()),
             ("damage_older_log", self.damage_rolled_back.get()),
-            ("syncs_left_out", self.barriers.get()),
-            ("syncs_missed", self.barriers_found.get()),
+            ("barriers.total", self.barriers.get()),
+            ("barriers.killed", self.barriers_found.get()),
+        ];
+        let noted = self.noted.lock().expect("no holder panics");
+        rows.extend(noted.iter().map(|(name, count)| (*name, *count)));
+        rows.extend([
             ("refusals", self.refusals.get()),
             ("panics", self.panics.get()),
             ("violations", self.violations.get()),
             ("failed_cases", self.failed_cases()),
-        ]
+        ]);
+        rows
     }
 
     /// The scoreboard as lines.
     pub fn text(&self) -> String {
-        self.rows().map(|(name, count)| format!("{name:<24}{count:>12}\n")).concat()
+        let row = |(name, count): (&str, u64)| format!("{name:<32}{count:>12}\n");
+        self.rows().into_iter().map(row).collect()
     }
 
-    /// The scoreboard as a JSON object.
+    /// The scoreboard as one JSON object on one line. Names with a dot are objects in it.
     pub fn json(&self) -> String {
-        let fields = self.rows().map(|(name, count)| format!("  \"{name}\": {count}"));
-        format!("{{\n{}\n}}", fields.join(",\n"))
+        let mut text = String::from("{");
+        let mut done: Vec<&str> = Vec::new();
+        let rows = self.rows();
+        for (name, count) in &rows {
+            let (group, key) = name.split_once('.').unwrap_or((name, ""));
+            if done.contains(&group) {
+                continue;
+            }
+            done.push(group);
+            text.push_str(if text.len() > 1 { ", " } else { "" });
+            if key.is_empty() {
+                _ = write!(text, "\"{name}\": {count}");
+                continue;
+            }
+            let inner = rows.iter().filter_map(|(name, count)| {
+                let (of, key) = name.split_once('.')?;
+                (of == group).then(|| format!("\"{key}\": {count}"))
+            });
+            let inner: Vec<String> = inner.collect();
+            _ = write!(text, "\"{group}\": {{{}}}", inner.join(", "));
+        }
+        text.push('}');
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_form_is_one_object_on_one_line() {
+        let tally = Tally::default();
+        tally.images.add(7);
+        tally.barriers.add(2);
+        tally.note("mistakes.total", 3);
+        tally.note("mistakes.caught", 1);
+        tally.note("mistakes.caught", 2);
+        tally.note("plain", 9);
+        let json = tally.json();
+        assert!(!json.contains('\n') && json.starts_with('{') && json.ends_with('}'));
+        for part in [
+            "\"images\": 7",
+            "\"barriers\": {\"total\": 2, \"killed\": 0}",
+            "\"mistakes\": {\"caught\": 3, \"total\": 3}",
+            "\"plain\": 9",
+            "\"violations\": 0",
+        ] {
+            assert!(json.contains(part), "{part} in {json}");
+        }
     }
 }
