@@ -14,6 +14,7 @@ use crate::types::{DatabaseId, Epoch, Generation, Lsn, Seqno};
 use std::path::Path;
 use std::sync::Arc;
 
+pub use crate::content::{ContentHash, ContentHasher};
 pub use crate::cursor::RangeTombstone;
 pub use crate::table::{Salvage, SalvagedEntry, salvage as salvage_table};
 

@@ -32,6 +32,7 @@ mod bytes;
 mod catalog;
 pub mod check;
 mod checkpoint;
+mod content;
 mod cursor;
 mod db;
 mod engine;

@@ -1,11 +1,12 @@
 //! Snapshots: one point in commit order, for as long as it is held.
 
 use super::reads::{Source, bounds_of, read_methods};
+use crate::catalog::KeyspaceInfo;
 use crate::db::Database;
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::slice::Slice;
-use crate::types::Seqno;
+use crate::types::{KeyspaceId, Seqno};
 use crate::view::{Range, View, prefix_bounds};
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -47,10 +48,20 @@ impl Snapshot {
 
     /// Names of the keyspaces that exist at this point, sorted.
     pub fn keyspaces(&self) -> Vec<String> {
-        let live = self.db.engine.catalog.read().live_at(self.at);
-        let mut names: Vec<String> = live.iter().map(|info| info.name.clone()).collect();
-        names.sort();
-        names
+        self.live_keyspaces().iter().map(|info| info.name.clone()).collect()
+    }
+
+    /// The keyspaces that exist at this point, by name.
+    pub(crate) fn live_keyspaces(&self) -> Vec<Arc<KeyspaceInfo>> {
+        let mut live = self.db.engine.catalog.read().live_at(self.at);
+        live.sort_by(|one, two| one.name.cmp(&two.name));
+        live
+    }
+
+    /// All entries of a keyspace, by its number.
+    pub(crate) fn entries(&self, keyspace: KeyspaceId) -> Range<'_> {
+        let source = Source { own: &[], view: &self.view, at: self.at };
+        source.range(keyspace, Bound::Unbounded, Bound::Unbounded)
     }
 
     fn source(&self, keyspace: &Keyspace) -> Result<Source<'_>> {
