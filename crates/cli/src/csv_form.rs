@@ -11,7 +11,8 @@
 //! Backslashes have no meaning. Other columns are refused rather than dropped. Writing uses `text` where
 //! the bytes are UTF-8, `hex` where they are not. No input at all is an empty list of records.
 
-use crate::failure::{FAILED, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::records::{BadLine, ReadRecords, Record, WriteRecords};
 use crate::text::{from_hex, to_hex};
 use csv::{ByteRecord, ErrorKind};
@@ -42,9 +43,12 @@ impl<R: BufRead> CsvReader<R> {
         let mut reader = csv::ReaderBuilder::new().has_headers(true).from_reader(limited);
         let header = reader.byte_headers().cloned();
         let header = header.map_err(|error| {
-            Failure::new(FAILED, format!("line 1: {}; nothing was imported", fault_text(&error)))
+            Failure::new(
+                Exit::Failed,
+                format!("line 1: {}; nothing was imported", fault_text(&error)),
+            )
         })?;
-        let columns = find_columns(&header).map_err(|what| Failure::new(FAILED, what))?;
+        let columns = find_columns(&header).map_err(|what| Failure::new(Exit::Failed, what))?;
         let ended = header.is_empty();
         Ok(CsvReader { reader, left, row_max, row: ByteRecord::new(), columns, line: 1, ended })
     }

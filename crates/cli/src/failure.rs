@@ -1,53 +1,53 @@
-//! How a command fails: an exit code and one paragraph that ends with what to do next.
+//! How a command fails: an exit code, one paragraph, and the exact command to run next.
 //!
 //! Invariants: every error of the engine has an exit code; a closed pipe is no failure (exit code 0, not
 //! a word); messages speak of commands and arguments, not of the library's functions.
 
+use crate::console::{Format, typed};
+use crate::exit::Exit;
+use crate::output::JSON_VERSION;
 use highwater::Error;
+use serde_json::json;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// An operation or I/O failed.
-pub const FAILED: u8 = 1;
-/// The command was used wrongly.
-pub const USAGE: u8 = 2;
-/// No such key or keyspace.
-pub const NOT_FOUND: u8 = 3;
-/// Bytes on the disk are damaged.
-pub const DAMAGE: u8 = 4;
-/// There is no database.
-pub const NO_DATABASE: u8 = 10;
-/// Another process owns the database.
-pub const LOCKED: u8 = 11;
-/// The database has a format that this version does not know.
-pub const UNSUPPORTED: u8 = 12;
-/// Interrupted by the user.
-pub const INTERRUPTED: u8 = 130;
-
 /// Why a command ends early. An empty message is not printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The exit code.
-    pub code: u8,
-    /// What happened and what to do next.
+    /// How the process ends.
+    pub exit: Exit,
+    /// What happened.
     pub message: String,
+    /// The command to run next.
+    pub next: Option<String>,
 }
 
 impl Failure {
     /// A failure with an exit code.
-    pub fn new(code: u8, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into() }
+    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure { exit, message: message.into(), next: None }
+    }
+
+    /// With the exact command to run next.
+    pub fn next(mut self, command: impl Into<String>) -> Failure {
+        self.next = Some(command.into());
+        self
+    }
+
+    /// A command that has printed its result, and ends with this code.
+    pub fn ended(exit: Exit) -> Failure {
+        Failure::new(exit, "")
     }
 
     /// The command was used wrongly.
     pub fn usage(message: impl Into<String>) -> Failure {
-        Failure::new(USAGE, message)
+        Failure::new(Exit::Usage, message)
     }
 
     /// Nobody reads the output any more: the end, but no failure.
     pub fn quiet() -> Failure {
-        Failure::new(0, "")
+        Failure::new(Exit::Clean, "")
     }
 
     /// Writing to the standard output failed.
@@ -56,7 +56,7 @@ impl Failure {
             return Failure::quiet();
         }
         Failure::new(
-            FAILED,
+            Exit::Failed,
             format!("cannot write to the standard output: {error}; see where it leads"),
         )
     }
@@ -64,7 +64,7 @@ impl Failure {
     /// An operation on a file that is not part of a database failed.
     pub fn file(action: &str, path: &Path, error: &io::Error) -> Failure {
         Failure::new(
-            FAILED,
+            Exit::Failed,
             format!(
                 "cannot {action} {}: {error}; check the path and its permissions",
                 path.display()
@@ -75,68 +75,88 @@ impl Failure {
     /// An error of the engine on the database in `dir`.
     pub fn engine(dir: &Path, error: &Error) -> Failure {
         let at = dir.display();
+        let shown = typed(dir);
         match error {
-            Error::NotFound { .. } => Failure::new(
-                NO_DATABASE,
-                format!(
-                    "there is no database in {at}; check the path, or make one with \
-                     `highwater put` or `highwater import`"
-                ),
-            ),
-            Error::NotADatabase { .. } => Failure::new(NO_DATABASE, error.to_string()),
+            Error::NotFound { .. } => {
+                Failure::new(Exit::NoDatabase, format!("there is no database in {at}"))
+                    .next(format!("highwater put {shown} KEYSPACE KEY VALUE   (makes one)"))
+            }
+            Error::NotADatabase { what, .. } => {
+                Failure::new(Exit::NoDatabase, format!("{at} is no highwater database: {what}"))
+                    .next(format!("ls -la {shown}"))
+            }
             Error::Locked { pid, .. } => {
-                let holder =
-                    pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
-                Failure::new(
-                    LOCKED,
-                    format!(
-                        "{at} is in use by {holder}; end that first, or use a command that only \
-                         reads (info, get, scan, export), which works beside it"
-                    ),
-                )
+                let (holder, look) = match pid {
+                    Some(pid) => (format!("process {pid}"), format!("ps -p {pid}")),
+                    None => ("another process".to_owned(), format!("highwater info {shown}")),
+                };
+                let message = format!(
+                    "{at} is in use by {holder}; commands that only read work beside it, others \
+                     wait for it with --timeout 10s"
+                );
+                Failure::new(Exit::Locked, message).next(look)
             }
             Error::KeyspaceNotFound { name } | Error::KeyspaceDropped { name } => {
                 Failure::no_keyspace(dir, name)
             }
             Error::NoSpace { what } => Failure::new(
-                FAILED,
+                Exit::Failed,
                 format!(
                     "no space left on the disk for {what}; nothing was changed; free some space \
                      and try again"
                 ),
-            ),
+            )
+            .next(format!("df -h {shown}")),
             Error::Poisoned { cause } => Failure::new(
-                FAILED,
+                Exit::Failed,
                 format!(
                     "writing the log of {at} failed: {cause}; whether the last commit was kept is \
-                     decided when the database is opened again; see to the disk, then look with \
-                     `highwater info`"
+                     decided when the database is opened again; see to the disk first"
                 ),
-            ),
-            Error::Damage { .. } => Failure::new(DAMAGE, error.to_string()),
-            Error::Unsupported { .. } => Failure::new(UNSUPPORTED, error.to_string()),
-            other => Failure::new(FAILED, other.to_string()),
+            )
+            .next(format!("highwater explain {shown}")),
+            Error::Damage { .. } => {
+                let text = error.to_string();
+                let text = text.split("; copy the directory").next().unwrap_or_default();
+                Failure::new(Exit::Loss, text).next(format!("highwater verify {shown}"))
+            }
+            Error::Unsupported { .. } => {
+                Failure::new(Exit::Unsupported, error.to_string()).next("highwater --version")
+            }
+            Error::Io { .. } => Failure::new(Exit::Failed, error.to_string())
+                .next(format!("highwater verify {shown}")),
+            other => Failure::new(Exit::Failed, other.to_string()),
         }
     }
 
     /// No keyspace of that name.
     pub fn no_keyspace(dir: &Path, name: &str) -> Failure {
-        Failure::new(
-            NOT_FOUND,
-            format!(
-                "there is no keyspace {name:?} in {at}; `highwater info {at}` lists those there are",
-                at = dir.display()
-            ),
-        )
+        let at = dir.display();
+        Failure::new(Exit::NotFound, format!("there is no keyspace {name:?} in {at}"))
+            .next(format!("highwater info {}", typed(dir)))
     }
 
-    /// Prints the message and gives the exit code.
-    pub fn report(&self) -> ExitCode {
+    /// Prints the message, as text or as a JSON object on one line, and gives the exit code.
+    pub fn report(&self, format: Format) -> ExitCode {
         if !self.message.is_empty() {
             // Nothing can be done if even that fails.
-            let _ = writeln!(io::stderr().lock(), "highwater: {}", self.message);
+            let _ = writeln!(io::stderr().lock(), "{}", self.text(format));
         }
-        ExitCode::from(self.code)
+        ExitCode::from(self.exit.code())
+    }
+
+    fn text(&self, format: Format) -> String {
+        if format == Format::Text {
+            let next = self.next.as_ref().map(|next| format!("\n  next: {next}"));
+            return format!("highwater: {}{}", self.message, next.unwrap_or_default());
+        }
+        let error = json!({
+            "code": self.exit.code(),
+            "kind": self.exit.name(),
+            "message": self.message,
+            "next": self.next,
+        });
+        json!({ "version": JSON_VERSION, "error": error }).to_string()
     }
 }
 

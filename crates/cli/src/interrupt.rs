@@ -5,7 +5,7 @@
 //! Invariant: once an interrupt has come, the exit code is 130, whatever the interrupted command would
 //! have said.
 
-use crate::failure::INTERRUPTED;
+use crate::exit::Exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -19,13 +19,13 @@ pub fn install() {
     // Without a handler Ctrl-C ends the process all the same, only without the cleaning up.
     let _ = ctrlc::set_handler(|| {
         if CAME.swap(true, Ordering::SeqCst) {
-            std::process::exit(i32::from(INTERRUPTED));
+            std::process::exit(i32::from(Exit::Interrupted.code()));
         }
         let cleaning = CLEANING.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(cleaning) = cleaning {
             cleaning();
         }
-        std::process::exit(i32::from(INTERRUPTED));
+        std::process::exit(i32::from(Exit::Interrupted.code()));
     });
 }
 

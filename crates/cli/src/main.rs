@@ -4,18 +4,23 @@
 //! `Result<(), Failure>`; [`failure`] knows the exit codes. Results go to the standard output, everything
 //! else to the standard error.
 //!
+//! Options that every command has are in [`console`].
+//!
 //! Invariants: commands that only read open the database read-only, so that they work beside a live owner
 //! and write nothing; no command panics on any argument, file or closed pipe.
 
 mod commands;
+mod console;
 mod csv_form;
 mod drill;
+mod exit;
 mod failure;
 mod human;
 mod interrupt;
 mod jsonl_form;
 mod open;
 mod output;
+mod progress;
 mod records;
 mod text;
 
@@ -30,22 +35,19 @@ Examples:
   highwater export ./db users --to jsonl | head
 
 Keys and values are text in which \\n \\r \\t \\0 \\\\ and \\xNN (two hex digits) stand
-for bytes, in what you type and in what is printed; --hex takes and prints hex.
+for bytes, in what you type and in what is printed; --keys hex takes and prints hex.
 
-Exit codes:
-  0  done                            10  there is no database
-  1  an operation or I/O failed      11  the database is in use
-  2  wrong usage                     12  format not supported
-  3  key or keyspace not found      130  interrupted
-  4  the database is damaged";
+Exit codes:";
 
 /// Looks into Highwater databases, moves data in and out, and drills their
 /// crash recovery.
 #[derive(Parser, Debug)]
-#[command(name = "highwater", version, after_help = AFTER_HELP, max_term_width = 80)]
+#[command(name = "highwater", version, after_help = format!("{AFTER_HELP}\n{}", exit::Exit::table()), max_term_width = 80)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    globals: console::Globals,
 }
 
 #[derive(Subcommand, Debug)]
@@ -66,24 +68,25 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let console = console::Console::new(&cli.globals);
     interrupt::install();
     let outcome = match cli.command {
-        Command::Info(args) => commands::info::run(&args),
-        Command::Get(args) => commands::get::run(&args),
-        Command::Put(args) => commands::put::run(&args),
-        Command::Rm(args) => commands::rm::run(&args),
-        Command::Scan(args) => commands::scan::run(&args),
-        Command::Checkpoint(args) => commands::checkpoint::run(&args),
-        Command::Compact(args) => commands::compact::run(&args),
-        Command::Import(args) => commands::import::run(&args),
-        Command::Export(args) => commands::export::run(&args),
-        Command::Drill(args) => drill::run(&args),
+        Command::Info(args) => commands::info::run(&args, &console),
+        Command::Get(args) => commands::get::run(&args, &console),
+        Command::Put(args) => commands::put::run(&args, &console),
+        Command::Rm(args) => commands::rm::run(&args, &console),
+        Command::Scan(args) => commands::scan::run(&args, &console),
+        Command::Checkpoint(args) => commands::checkpoint::run(&args, &console),
+        Command::Compact(args) => commands::compact::run(&args, &console),
+        Command::Import(args) => commands::import::run(&args, &console),
+        Command::Export(args) => commands::export::run(&args, &console),
+        Command::Drill(args) => drill::run(&args, &console),
         Command::DrillChild(args) => drill::child::run(&args),
     };
     // An interrupt ends the process itself, with its own exit code.
     interrupt::wait_if_interrupted();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(console.format),
     }
 }

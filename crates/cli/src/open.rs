@@ -1,29 +1,68 @@
 //! Opening databases the way commands need them.
+//!
+//! Invariant: [`read_only`] and everything else that looks takes no lock and writes nothing, not even to
+//! the lock file; only [`existing`] and [`or_create`] own the database, and none of them waits longer for
+//! another owner than `--timeout` says.
 
+use crate::console::Console;
 use crate::failure::{Failure, InDir};
 use highwater::fs::os::OsFileSystem;
 use highwater::fs::{FileSystem, Holder};
-use highwater::{Database, Error, Keyspace};
+use highwater::{Builder, Database, Error, Keyspace};
+use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// For looking: writes nothing, takes no lock.
+/// How often a database that is in use is tried again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// For looking: writes nothing, takes no lock, works beside a live owner.
 pub fn read_only(dir: &Path) -> Result<Database, Failure> {
     Database::builder().read_only(true).open(dir).in_dir(dir)
 }
 
+/// The file system, for the functions of the library that read files themselves.
+pub fn file_system() -> Arc<dyn FileSystem> {
+    Arc::new(OsFileSystem::new())
+}
+
 /// For changing a database that exists.
-pub fn existing(dir: &Path) -> Result<Database, Failure> {
-    Database::builder().create(false).open(dir).in_dir(dir)
+pub fn existing(dir: &Path, console: &Console) -> Result<Database, Failure> {
+    own(&Database::builder().create(false), dir, console)
 }
 
 /// For changing a database; makes it if there is none, and says so.
-pub fn or_create(dir: &Path) -> Result<Database, Failure> {
-    let db = Database::open(dir).in_dir(dir)?;
+pub fn or_create(dir: &Path, console: &Console) -> Result<Database, Failure> {
+    let db = own(&Database::builder(), dir, console)?;
     if db.recovery().created {
-        use std::io::Write;
         let _ = writeln!(std::io::stderr(), "made a new database in {}", dir.display());
     }
     Ok(db)
+}
+
+/// Opens for writing; waits as long as it may for another owner.
+pub fn own(builder: &Builder, dir: &Path, console: &Console) -> Result<Database, Failure> {
+    let started = Instant::now();
+    let mut said = false;
+    loop {
+        let error = match builder.clone().open(dir) {
+            Ok(db) => return Ok(db),
+            Err(error) => error,
+        };
+        let left = console.timeout.unwrap_or_default().saturating_sub(started.elapsed());
+        if !matches!(error, Error::Locked { .. }) || left.is_zero() {
+            return Err(Failure::engine(dir, &error));
+        }
+        if !said {
+            said = true;
+            let holder = owner(dir).and_then(|holder| holder.pid);
+            let holder =
+                holder.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+            let _ = writeln!(std::io::stderr(), "waiting for {holder}, which has it open");
+        }
+        std::thread::sleep(PAUSE.min(left));
+    }
 }
 
 /// A keyspace that exists.

@@ -1,4 +1,4 @@
-//! How keys and values are typed and printed: escaped text, or hex.
+//! How keys and values are typed and printed: escaped text, plain UTF-8, or hex.
 //!
 //! Escaped text is UTF-8 in which a backslash begins an escape:
 //!
@@ -10,34 +10,36 @@
 //! Printing escapes what is not UTF-8, control characters, and characters that are invisible or turn the
 //! direction of writing, byte by byte; all else stands for itself.
 //!
-//! Invariants: what was printed reads back as the same bytes; printed text holds no tab, no line break
+//! Plain UTF-8 knows no escapes; what is not text, and control characters, are printed as U+FFFD, so it is
+//! for reading and not for typing back.
+//!
+//! Invariants: what was printed, but for plain UTF-8, reads back as the same bytes; printed text holds no tab, no line break
 //! and nothing that a terminal obeys.
 
 use crate::failure::Failure;
+use serde_json::{Map, Value};
 
 /// How bytes are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Form {
-    /// Escaped text.
-    Text,
-    /// Two hex digits for each byte.
+    /// Text in which \\n, \\xNN and their like stand for bytes
+    Escaped,
+    /// Text as it is, without escapes
+    Utf8,
+    /// Two hex digits for each byte
     Hex,
 }
 
 impl Form {
-    /// The form that `--hex` asks for.
-    pub fn of(hex: bool) -> Form {
-        if hex { Form::Hex } else { Form::Text }
-    }
-
     /// Reads an argument; `what` names it in the message.
     pub fn read(self, what: &str, typed: &str) -> Result<Vec<u8>, Failure> {
         let (outcome, hint) = match self {
-            Form::Text => (
+            Form::Escaped => (
                 unescape(typed),
-                "write a backslash as \\\\, other bytes as \\n \\r \\t \\0 or \\xNN, or use --hex",
+                "write a backslash as \\\\, other bytes as \\n \\r \\t \\0 or \\xNN, or use --keys hex",
             ),
-            Form::Hex => (from_hex(typed), "--hex takes two hex digits for each byte"),
+            Form::Utf8 => (Ok(typed.as_bytes().to_vec()), ""),
+            Form::Hex => (from_hex(typed), "--keys hex takes two hex digits for each byte"),
         };
         outcome.map_err(|fault| Failure::usage(format!("{what} {typed:?}: {fault}; {hint}")))
     }
@@ -45,9 +47,22 @@ impl Form {
     /// Shows bytes.
     pub fn show(self, bytes: &[u8]) -> String {
         match self {
-            Form::Text => escape(bytes),
+            Form::Escaped => escape(bytes),
+            Form::Utf8 => {
+                let shown = |c| if is_shown(c) { c } else { char::REPLACEMENT_CHARACTER };
+                String::from_utf8_lossy(bytes).chars().map(shown).collect()
+            }
             Form::Hex => to_hex(bytes),
         }
+    }
+
+    /// Adds bytes to a JSON object: `name` if they are UTF-8, else (and always with `--keys hex`)
+    /// `name_hex`.
+    pub fn member(self, object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if self != Form::Hex => object.insert(name.to_owned(), text.into()),
+            _ => object.insert(format!("{name}_hex"), to_hex(bytes).into()),
+        };
     }
 }
 
@@ -196,7 +211,7 @@ mod tests {
                     None => bytes.push(unit as u8),
                 }
             }
-            for form in [Form::Text, Form::Hex] {
+            for form in [Form::Escaped, Form::Hex] {
                 let shown = form.show(&bytes);
                 assert_eq!(form.read("x", &shown).unwrap(), bytes, "{shown}");
                 assert!(!shown.contains(['\n', '\r', '\t', '\u{1b}']));

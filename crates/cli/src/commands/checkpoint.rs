@@ -1,9 +1,11 @@
 //! `checkpoint`: writes what only the log holds to tables.
 
+use crate::console::Console;
 use crate::failure::{Failure, InDir};
 use crate::human;
 use crate::open;
 use crate::output::Output;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Write what only the log holds to tables
@@ -17,13 +19,21 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let db = open::existing(&args.dir)?;
+pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    let db = open::existing(&args.dir, console)?;
     let replayed = db.recovery().replayed_transactions;
     db.checkpoint().in_dir(&args.dir)?;
     let stats = db.stats();
     db.close().in_dir(&args.dir)?;
-    let mut output = Output::stdout();
+    let mut output = Output::of(console, "checkpoint");
+    if !console.is_text() {
+        output.document(json!({
+            "commits": replayed,
+            "tables": stats.tables,
+            "table_bytes": stats.live_table_bytes,
+        }))?;
+        return output.flush();
+    }
     let tables = format!(
         "{}, {}",
         human::plural(stats.tables, "table"),

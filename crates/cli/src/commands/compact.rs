@@ -1,11 +1,14 @@
 //! `compact`: merges everything into one sorted base and gives space back.
 
-use crate::failure::{FAILED, Failure, InDir};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::{Failure, InDir};
 use crate::human;
 use crate::open;
 use crate::output::Output;
 use highwater::fs::FileSystem;
 use highwater::fs::os::OsFileSystem;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Merge all tables into one base and give unused space back
@@ -19,14 +22,23 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let db = open::existing(&args.dir)?;
+pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    let db = open::existing(&args.dir, console)?;
     let before = on_disk(&args.dir)?;
     db.compact().in_dir(&args.dir)?;
     let stats = db.stats();
     db.close().in_dir(&args.dir)?;
     let after = on_disk(&args.dir)?;
-    let mut output = Output::stdout();
+    let mut output = Output::of(console, "compact");
+    if !console.is_text() {
+        output.document(json!({
+            "bytes_before": before,
+            "bytes_after": after,
+            "tables": stats.tables,
+            "table_bytes": stats.live_table_bytes,
+        }))?;
+        return output.flush();
+    }
     output.line(&format!(
         "{} on the disk before, {} now; {} with {}",
         human::bytes(before),
@@ -41,7 +53,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 pub fn on_disk(dir: &Path) -> Result<u64, Failure> {
     OsFileSystem::new().allocated_bytes(dir).map_err(|error| {
         Failure::new(
-            FAILED,
+            Exit::Failed,
             format!("cannot list {}: {error}; check its permissions", dir.display()),
         )
     })

@@ -2,6 +2,7 @@
 //!
 //! A file appears under its name only when it is complete.
 
+use crate::console::Console;
 use crate::failure::{Failure, InDir};
 use crate::human;
 use crate::open;
@@ -36,7 +37,8 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    let _ = console;
     let db = open::read_only(&args.dir)?;
     let keyspace = open::keyspace(&db, &args.dir, &args.keyspace)?;
     let snapshot = db.snapshot();

@@ -1,10 +1,12 @@
 //! `get`: prints the value of one key.
 
-use crate::failure::{Failure, InDir, NOT_FOUND};
+use crate::console::{Console, quoted, typed};
+use crate::exit::Exit;
+use crate::failure::{Failure, InDir};
 use crate::open;
 use crate::output::Output;
-use crate::text::Form;
-use std::path::PathBuf;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
 
 /// Print the value of a key
 ///
@@ -19,36 +21,39 @@ pub struct Args {
     keyspace: String,
     /// The key, as text with escapes (\n, \xNN, …)
     key: String,
-    /// Take the key and print the value as hex
-    #[arg(long, conflicts_with = "raw")]
-    hex: bool,
     /// Print the value's bytes as they are, with nothing behind them
     #[arg(long)]
     raw: bool,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let form = Form::of(args.hex);
+pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    let form = console.form;
     let key = form.read("the key", &args.key)?;
     let db = open::read_only(&args.dir)?;
     let keyspace = open::keyspace(&db, &args.dir, &args.keyspace)?;
     let snapshot = db.snapshot();
     let Some(value) = snapshot.get(&keyspace, &key).in_dir(&args.dir)? else {
-        return Err(no_value(&args.keyspace, form.show(&key)));
+        return Err(no_value(&args.dir, &args.keyspace, form.show(&key)));
     };
-    let mut output = Output::stdout();
+    let mut output = Output::of(console, "get");
     if args.raw {
         output.bytes(&value)?;
-    } else {
+    } else if console.is_text() {
         output.line(&form.show(&value))?;
+    } else {
+        let mut document = Map::new();
+        document.insert("keyspace".to_owned(), args.keyspace.clone().into());
+        form.member(&mut document, "key", &key);
+        form.member(&mut document, "value", &value);
+        output.document(Value::Object(document))?;
     }
     output.flush()
 }
 
 /// The key has no value.
-pub fn no_value(keyspace: &str, key: String) -> Failure {
-    let message =
-        format!("keyspace {keyspace:?} has no key {key}; `highwater scan` lists the keys it has");
-    Failure::new(NOT_FOUND, message)
+pub fn no_value(dir: &Path, keyspace: &str, key: String) -> Failure {
+    let message = format!("keyspace {keyspace:?} has no key {key}");
+    let next = format!("highwater scan {} {} --limit 20", typed(dir), quoted(keyspace));
+    Failure::new(Exit::NotFound, message).next(next)
 }

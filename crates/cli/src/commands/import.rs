@@ -4,18 +4,19 @@
 //! input nor a commit has to fit in memory. A bad line ends the import: what stands before it is
 //! committed, nothing after it.
 
-use crate::failure::{FAILED, Failure, InDir};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::{Failure, InDir};
 use crate::human;
 use crate::open;
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::records::{BadLine, Format};
 use highwater::{Database, Durability, Error, Keyspace, Lsn, WriteTx};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Read records from a file or a pipe into a keyspace
 ///
@@ -56,9 +57,6 @@ pub struct Args {
     /// Skip and count bad lines instead of ending at the first
     #[arg(long)]
     skip_bad: bool,
-    /// End with one JSON object on the last line
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -71,7 +69,7 @@ enum Wait {
 const NAMED_BAD_LINES: u64 = 10;
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     if args.ack && args.durability == Wait::Buffered {
         return Err(Failure::usage(
             "--ack promises durable commits, which --durability buffered does not make; \
@@ -79,15 +77,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         ));
     }
     let (input, length) = open_input(&args.file)?;
-    let bar = progress_bar(length);
-    let shown = bar.clone();
+    let mut progress = Progress::bytes(length);
+    let shown = progress.bar().clone();
     let input = BufReader::with_capacity(256 << 10, shown.wrap_read(input));
     // A bad header is found before a database is made.
     let mut reader = args.from.reader(Box::new(input) as Box<dyn BufRead>)?;
 
-    let db = open::or_create(&args.dir)?;
+    let db = open::or_create(&args.dir, console)?;
     let keyspace = db.keyspace(&args.keyspace).in_dir(&args.dir)?;
-    let mut import = Import { args, db: &db, keyspace, tx: None, in_tx: 0, done: Done::default() };
+    let mut import =
+        Import { args, db: &db, keyspace, tx: None, in_tx: 0, seen: 0, done: Done::default() };
     let outcome = loop {
         let record = match reader.next_record() {
             None => break Ok(()),
@@ -100,9 +99,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         if let Err(failure) = outcome {
             break Err(failure);
         }
-        bar.set_message(human::plural(import.done.records + import.in_tx, "record"));
+        import.seen += 1;
+        if import.seen.is_multiple_of(1024) {
+            progress.say(|| human::plural(import.seen, "record"));
+        }
     };
-    bar.finish_and_clear();
+    progress.end();
     import.commit()?;
     let done = std::mem::take(&mut import.done);
     drop(import);
@@ -116,11 +118,20 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             format!("{}; {kept} before it are imported, nothing after it", failure.message);
         return Err(failure);
     }
-    summary(args, &done)
+    summary(args, &done, console)
 }
 
-fn summary(args: &Args, done: &Done) -> Result<(), Failure> {
-    let mut output = Output::stdout();
+fn summary(args: &Args, done: &Done, console: &Console) -> Result<(), Failure> {
+    let mut output = Output::of(console, "import");
+    if !console.is_text() {
+        output.document(json!({
+            "records": done.records,
+            "commits": done.commits,
+            "bad_lines": done.bad,
+            "last_lsn": done.lsn.get(),
+        }))?;
+        return output.flush();
+    }
     let skipped = match done.bad {
         0 => String::new(),
         bad => format!(", {} skipped", human::plural(bad, "bad line")),
@@ -131,16 +142,6 @@ fn summary(args: &Args, done: &Done) -> Result<(), Failure> {
         args.keyspace,
         human::plural(done.commits, "commit"),
     ))?;
-    if args.json {
-        let object = json!({
-            "version": 1,
-            "records": done.records,
-            "commits": done.commits,
-            "bad_lines": done.bad,
-            "last_lsn": done.lsn.get(),
-        });
-        output.line(&object.to_string())?;
-    }
     output.flush()
 }
 
@@ -158,6 +159,8 @@ struct Import<'a> {
     keyspace: Keyspace,
     tx: Option<WriteTx>,
     in_tx: u64,
+    /// Records and bad lines met.
+    seen: u64,
     done: Done,
 }
 
@@ -200,7 +203,7 @@ impl Import<'_> {
             said.and_then(|()| output.flush()).map_err(|error| {
                 // Nobody may count on acknowledgements that nobody can read.
                 let message = format!("cannot acknowledge commit {commits}: {error}");
-                Failure::new(FAILED, message)
+                Failure::new(Exit::Failed, message)
             })?;
         }
         Ok(())
@@ -209,7 +212,7 @@ impl Import<'_> {
     fn bad_line(&mut self, bad: &BadLine) -> Result<(), Failure> {
         let message = format!("line {}: {}", bad.line, bad.what);
         if bad.is_fatal || !self.args.skip_bad {
-            return Err(Failure::new(FAILED, message));
+            return Err(Failure::new(Exit::Failed, message));
         }
         self.done.bad += 1;
         if self.done.bad <= NAMED_BAD_LINES {
@@ -230,26 +233,4 @@ fn open_input(path: &Path) -> Result<(Box<dyn io::Read>, Option<u64>), Failure> 
         return Err(Failure::file("read", path, &error));
     }
     Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
-}
-
-/// On the standard error, and only if that is a terminal.
-fn progress_bar(length: Option<u64>) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let target = ProgressDrawTarget::stderr();
-    let (bar, style) = match length {
-        Some(length) => (
-            ProgressBar::with_draw_target(Some(length), target),
-            "{bar:24} {bytes}/{total_bytes} {bytes_per_sec} {msg}",
-        ),
-        None => {
-            (ProgressBar::with_draw_target(None, target), "{spinner} {bytes} {bytes_per_sec} {msg}")
-        }
-    };
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

@@ -4,6 +4,7 @@
 //! what the owner keeps in reserve is seen too.
 
 use super::compact::on_disk;
+use crate::console::Console;
 use crate::failure::{Failure, InDir};
 use crate::human;
 use crate::open;
@@ -21,17 +22,14 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   highwater info ./db
-  highwater info ./db --json | tail -n 1 | python3 -m json.tool")]
+  highwater info ./db --format json")]
 pub struct Args {
     /// The database directory
     dir: PathBuf,
-    /// End with one JSON object on the last line
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let dir = &args.dir;
     let owner = open::owner(dir);
     let db = open::read_only(dir)?;
@@ -49,7 +47,31 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         None => unclean(recovery),
     };
 
-    let mut output = Output::stdout();
+    let mut output = Output::of(console, "info");
+    if !console.is_text() {
+        let keyspaces: Vec<_> =
+            keyspaces.iter().map(|(name, keys)| json!({ "name": name, "keys": keys })).collect();
+        output.document(json!({
+            "database": db.id().to_string(),
+            "format": FORMAT_VERSION,
+            "clean": recovery.clean,
+            "in_use": owner.is_some(),
+            "owner_pid": owner.and_then(|holder| holder.pid),
+            "last_seqno": recovery.last_seqno.get(),
+            "keyspaces": keyspaces,
+            "tables": stats.tables,
+            "runs": stats.runs,
+            "table_bytes": stats.live_table_bytes,
+            "log_files": log.files,
+            "log_bytes": log.bytes,
+            "replay_commits": recovery.replayed_transactions,
+            "replay_bytes": recovery.replayed_bytes,
+            "trimmed_bytes": recovery.trimmed_bytes,
+            "reserve_bytes": log.reserve_bytes,
+            "disk_bytes": disk,
+        }))?;
+        return output.flush();
+    }
     let mut row = |name: &str, value: String| output.line(&format!("{name:<13}{value}"));
     row("Database", dir.display().to_string())?;
     row("Id", db.id().to_string())?;
@@ -81,31 +103,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for (name, keys) in &keyspaces {
         let shown = text::escape(name.as_bytes());
         output.line(&format!("  {shown:<30} {:>20}", human::plural(*keys, "key")))?;
-    }
-    if args.json {
-        let keyspaces: Vec<_> =
-            keyspaces.iter().map(|(name, keys)| json!({ "name": name, "keys": keys })).collect();
-        let object = json!({
-            "version": 1,
-            "database": db.id().to_string(),
-            "format": FORMAT_VERSION,
-            "clean": recovery.clean,
-            "in_use": owner.is_some(),
-            "owner_pid": owner.and_then(|holder| holder.pid),
-            "last_seqno": recovery.last_seqno.get(),
-            "keyspaces": keyspaces,
-            "tables": stats.tables,
-            "runs": stats.runs,
-            "table_bytes": stats.live_table_bytes,
-            "log_files": log.files,
-            "log_bytes": log.bytes,
-            "replay_commits": recovery.replayed_transactions,
-            "replay_bytes": recovery.replayed_bytes,
-            "trimmed_bytes": recovery.trimmed_bytes,
-            "reserve_bytes": log.reserve_bytes,
-            "disk_bytes": disk,
-        });
-        output.line(&object.to_string())?;
     }
     output.flush()
 }

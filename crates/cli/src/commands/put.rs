@@ -1,8 +1,10 @@
 //! `put`: sets the value of one key, durably.
 
+use crate::console::Console;
 use crate::failure::{Failure, InDir};
 use crate::open;
-use crate::text::Form;
+use crate::output::Output;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Set the value of a key
@@ -23,18 +25,26 @@ pub struct Args {
     /// The value, as text with escapes
     #[arg(allow_negative_numbers = true)]
     value: String,
-    /// Take the key and the value as hex
-    #[arg(long)]
-    hex: bool,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let form = Form::of(args.hex);
+pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    let form = console.form;
     let key = form.read("the key", &args.key)?;
     let value = form.read("the value", &args.value)?;
-    let db = open::or_create(&args.dir)?;
+    let db = open::or_create(&args.dir, console)?;
     let keyspace = db.keyspace(&args.keyspace).in_dir(&args.dir)?;
     keyspace.insert(&key, &value).in_dir(&args.dir)?;
-    db.close().in_dir(&args.dir)
+    db.close().in_dir(&args.dir)?;
+    done(console, "put", json!({ "put": 1 }))
+}
+
+/// Says as JSON that a change is on the disk; as text, nothing.
+pub fn done(console: &Console, command: &'static str, document: Value) -> Result<(), Failure> {
+    if console.is_text() {
+        return Ok(());
+    }
+    let mut output = Output::of(console, command);
+    output.document(document)?;
+    output.flush()
 }

@@ -1,9 +1,11 @@
 //! `rm`: removes one key, durably.
 
 use super::get::no_value;
+use super::put::done;
+use crate::console::Console;
 use crate::failure::{Failure, InDir};
 use crate::open;
-use crate::text::Form;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Remove a key
@@ -18,22 +20,20 @@ pub struct Args {
     keyspace: String,
     /// The key, as text with escapes (\n, \xNN, …)
     key: String,
-    /// Take the key as hex
-    #[arg(long)]
-    hex: bool,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let form = Form::of(args.hex);
+pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    let form = console.form;
     let key = form.read("the key", &args.key)?;
-    let db = open::existing(&args.dir)?;
+    let db = open::existing(&args.dir, console)?;
     let keyspace = open::keyspace(&db, &args.dir, &args.keyspace)?;
     let mut tx = db.write().in_dir(&args.dir)?;
     if !tx.contains(&keyspace, &key).in_dir(&args.dir)? {
-        return Err(no_value(&args.keyspace, form.show(&key)));
+        return Err(no_value(&args.dir, &args.keyspace, form.show(&key)));
     }
     tx.remove(&keyspace, &key).in_dir(&args.dir)?;
     tx.commit().in_dir(&args.dir)?;
-    db.close().in_dir(&args.dir)
+    db.close().in_dir(&args.dir)?;
+    done(console, "rm", json!({ "removed": 1 }))
 }

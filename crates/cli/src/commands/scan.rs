@@ -1,10 +1,11 @@
 //! `scan`: prints the entries of a keyspace in key order, one a line: key, tab, value.
 
+use crate::console::Console;
 use crate::failure::{Failure, InDir};
 use crate::open;
 use crate::output::Output;
-use crate::text::Form;
 use highwater::Slice;
+use serde_json::{Map, Value, json};
 use std::ops::Bound;
 use std::path::PathBuf;
 
@@ -39,14 +40,11 @@ pub struct Args {
     /// Leave the values out
     #[arg(long)]
     keys_only: bool,
-    /// Take and print keys and values as hex
-    #[arg(long)]
-    hex: bool,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let form = Form::of(args.hex);
+pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    let form = console.form;
     let read = |what, typed: &Option<String>| {
         typed.as_ref().map(|typed| form.read(what, typed)).transpose()
     };
@@ -61,8 +59,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let keyspace = open::keyspace(&db, &args.dir, &args.keyspace)?;
     let snapshot = db.snapshot();
     let range = snapshot.range(&keyspace, bounds).in_dir(&args.dir)?;
-    let mut output = Output::stdout();
+    let mut output = Output::of(console, "scan");
+    let mut printed = 0_u64;
     let mut print = |(key, value): (Slice<'_>, Slice<'_>)| -> Result<(), Failure> {
+        printed += 1;
+        if !console.is_text() {
+            let mut entry = Map::new();
+            form.member(&mut entry, "key", &key);
+            if !args.keys_only {
+                form.member(&mut entry, "value", &value);
+            }
+            return output.item("entry", Value::Object(entry));
+        }
         output.bytes(form.show(&key).as_bytes())?;
         if !args.keys_only {
             output.bytes(b"\t")?;
@@ -79,6 +87,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         for entry in range.take(limit) {
             print(entry.in_dir(&args.dir)?)?;
         }
+    }
+    if !console.is_text() {
+        output.summary(json!({ "entries": printed }))?;
     }
     output.flush()
 }

@@ -6,7 +6,8 @@
 //! by a look-up.
 
 use super::workload::{Lines, Model, PROGRESS, PROGRESS_KEY, Position, RECORDS};
-use crate::failure::{FAILED, Failure, InDir};
+use crate::exit::Exit;
+use crate::failure::{Failure, InDir};
 use crate::text;
 use highwater::{Database, Error};
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ pub fn check(db: &Database, dir: &Path, lines: &Lines, seed: u64) -> Result<Foun
         Err(error) => return Err(Failure::engine(dir, &error)),
     };
     let Some(transactions) = transactions.filter(|count| *count < MORE_THAN_ANY_DRILL) else {
-        return Err(Failure::new(FAILED, "the count of transactions came back changed"));
+        return Err(Failure::new(Exit::Failed, "the count of transactions came back changed"));
     };
     let position = Position::after(seed, transactions);
     let model = Model { lines, records: position.records };

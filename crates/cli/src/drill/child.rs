@@ -8,7 +8,8 @@
 //! order.
 
 use super::workload::{Lines, PROGRESS, PROGRESS_KEY, Position, RECORDS};
-use crate::failure::{FAILED, Failure, InDir};
+use crate::exit::Exit;
+use crate::failure::{Failure, InDir};
 use highwater::{Database, Keyspace};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -42,8 +43,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let progress = db.keyspace(PROGRESS).in_dir(dir)?;
     let so_far = progress.get(PROGRESS_KEY).in_dir(dir)?;
     let so_far = so_far.map_or(Some(0), |digits| std::str::from_utf8(&digits).ok()?.parse().ok());
-    let so_far =
-        so_far.ok_or_else(|| Failure::new(FAILED, "the count of transactions is not a number"))?;
+    let so_far = so_far
+        .ok_or_else(|| Failure::new(Exit::Failed, "the count of transactions is not a number"))?;
     let (ring, rung) = sync_channel(1);
     let import = Import {
         args,
@@ -59,12 +60,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let threads: Vec<_> = (0..args.threads).map(|_| scope.spawn(|| import.run())).collect();
         for thread in threads {
             let outcome = thread.join();
-            let outcome =
-                outcome.unwrap_or_else(|_| Err(Failure::new(FAILED, "an import thread panicked")));
+            let outcome = outcome
+                .unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "an import thread panicked")));
             if let Err(failure) = outcome {
                 // The other threads would go on.
-                let _ = failure.report();
-                std::process::exit(i32::from(failure.code));
+                let _ = failure.report(crate::console::Format::Text);
+                std::process::exit(i32::from(failure.exit.code()));
             }
         }
         std::process::exit(0)
@@ -112,8 +113,8 @@ fn checkpoints(import: &Import<'_>, rung: Receiver<()>) {
         let outcome = say("checkpoint\n")
             .and_then(|()| import.db.checkpoint().in_dir(&import.args.dir).map(|_| ()));
         if let Err(failure) = outcome {
-            let _ = failure.report();
-            std::process::exit(i32::from(failure.code));
+            let _ = failure.report(crate::console::Format::Text);
+            std::process::exit(i32::from(failure.exit.code()));
         }
     }
 }
@@ -127,5 +128,8 @@ fn say(line: &str) -> Result<(), Failure> {
 
 /// The embedded data cannot be read.
 pub fn unpack_failure(error: &io::Error) -> Failure {
-    Failure::new(FAILED, format!("the data in this program is broken: {error}; build it again"))
+    Failure::new(
+        Exit::Failed,
+        format!("the data in this program is broken: {error}; build it again"),
+    )
 }

@@ -17,7 +17,9 @@ mod round;
 mod tear;
 mod workload;
 
-use crate::failure::{FAILED, Failure, InDir};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::{Failure, InDir};
 use crate::open;
 use crate::output::Output;
 use report::{Report, Round};
@@ -79,14 +81,17 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let place = Place::new(args.dir.as_deref())?;
     let dir = &place.path().to_path_buf();
     // Short enough to be typed again.
     let seed = args.seed.unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000);
     let lines = Lines::unpack().map_err(|error| child::unpack_failure(&error))?;
     let mut output = Output::stdout();
-    output.line(&report::header(args.records, args.rounds, seed, dir))?;
+    let text = console.is_text();
+    if text {
+        output.line(&report::header(args.records, args.rounds, seed, dir))?;
+    }
     output.flush()?;
 
     let mut report = Report::new(args.rounds, seed, args.lying_disk);
@@ -95,7 +100,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let plan = Plan::new(args, dir, seed, number, &before);
         let killed = round::import_and_kill(&plan)?;
         let round = judge(&plan, killed, &lines, &mut before, args.lying_disk)?;
-        output.line(&report::row(&round))?;
+        if text {
+            output.line(&report::row(&round))?;
+        }
         output.flush()?;
         let is_refused = round.refused.is_some();
         report.add(round);
@@ -105,20 +112,22 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     if !report.was_refused() {
         // What the last round left is there after a clean close, too.
-        let db = open::existing(dir)?;
+        let db = open::existing(dir, console)?;
         let found = check::check(&db, dir, &lines, seed)?;
         report.ends_well = found.position == before && found.wrong == 0;
         db.close().in_dir(dir)?;
     }
     // What went wrong can be looked at.
     let kept = if report.is_good() || args.lying_disk { place.given() } else { place.keep() };
-    output.line(&report.summary(kept.as_deref()))?;
-    if args.json {
+    if text {
+        output.line(&report.summary(kept.as_deref()))?;
+    }
+    if args.json || !text {
         output.line(&report.json().to_string())?;
     }
     output.flush()?;
     // The verdict was printed.
-    if report.is_good() { Ok(()) } else { Err(Failure::new(FAILED, "")) }
+    if report.is_good() { Ok(()) } else { Err(Failure::new(Exit::Failed, "")) }
 }
 
 /// Tears, reopens and compares.
@@ -193,7 +202,7 @@ impl Place {
             Ok(true) => {}
             Ok(false) => {
                 return Err(Failure::new(
-                    FAILED,
+                    Exit::Failed,
                     format!("{} is not empty; give a new or an empty directory", dir.display()),
                 ));
             }

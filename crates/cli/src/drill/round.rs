@@ -5,7 +5,8 @@ use super::child::SEGMENT_BYTES;
 use super::random::Random;
 use super::workload::Position;
 use super::{Args, tear};
-use crate::failure::{FAILED, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::interrupt;
 use highwater::{Builder, Database};
 use std::io::{BufRead, BufReader, Read};
@@ -151,7 +152,7 @@ pub fn import_and_kill(plan: &Plan<'_>) -> Result<Killed, Failure> {
     outcome.map_err(|what| {
         let said = complaint.trim();
         let said = if said.is_empty() { String::new() } else { format!(" It said: {said}") };
-        Failure::new(FAILED, format!("the drill cannot go on: {what}.{said}"))
+        Failure::new(Exit::Failed, format!("the drill cannot go on: {what}.{said}"))
     })?;
     Ok(killed)
 }
@@ -159,7 +160,7 @@ pub fn import_and_kill(plan: &Plan<'_>) -> Result<Killed, Failure> {
 fn spawn(plan: &Plan<'_>) -> Result<Child, Failure> {
     let program = std::env::current_exe().map_err(|error| {
         Failure::new(
-            FAILED,
+            Exit::Failed,
             format!("cannot find this program's own file: {error}; start it by its path"),
         )
     })?;

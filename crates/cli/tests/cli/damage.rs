@@ -16,14 +16,14 @@ fn damage_has_its_own_exit_code_and_changes_nothing() {
     std::fs::write(&path, &bytes).unwrap();
     for args in COMMANDS {
         let ran = place.run(args);
-        assert_eq!((ran.code, ran.out.as_str()), (Some(4), ""), "{args:?}: {ran:?}");
+        assert_eq!((ran.code, ran.out.as_str()), (Some(5), ""), "{args:?}: {ran:?}");
         assert!(ran.err.contains("damage in db/MANIFEST at byte"), "{ran:?}");
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
     std::fs::remove_file(&path).unwrap();
     for args in COMMANDS {
         let ran = place.run(args);
-        assert_eq!(ran.code, Some(4), "{args:?}: {ran:?}");
+        assert_eq!(ran.code, Some(5), "{args:?}: {ran:?}");
         assert!(ran.err.contains("manifest is missing"), "{ran:?}");
     }
 }

@@ -15,7 +15,7 @@ fn what_is_put_is_got_scanned_and_removed() {
     assert_eq!(place.ok(&["get", "db", "users", "ada"]), "1815\n");
     assert_eq!(place.ok(&["get", "db", "users", "none"]), "\n");
     assert_eq!(place.ok(&["get", "db", "users", "ada", "--raw"]), "1815");
-    assert_eq!(place.ok(&["get", "--hex", "db", "users", "616461"]), "31383135\n");
+    assert_eq!(place.ok(&["get", "--keys", "hex", "db", "users", "616461"]), "31383135\n");
     let cases: [(&[&str], &str); 8] = [
         (&[], "ada\t1815\nalan\t1912\ngrace\t1906\nminus\t-5\nnone\t\n"),
         (&["--prefix", "a"], "ada\t1815\nalan\t1912\n"),
@@ -24,7 +24,7 @@ fn what_is_put_is_got_scanned_and_removed() {
         (&["--prefix", "a", "--from", "b"], ""),
         (&["--prefix", "a", "--to", "al", "--keys-only"], "ada\n"),
         (&["--from", "z", "--to", "a"], ""),
-        (&["--hex", "--prefix", "67"], "6772616365\t31393036\n"),
+        (&["--keys", "hex", "--prefix", "67"], "6772616365\t31393036\n"),
     ];
     for (args, expected) in cases {
         let args = [&["scan", "db", "users"], args].concat();
@@ -67,7 +67,7 @@ fn info_tells_what_is_there() {
         assert!(text.contains(expected), "{expected:?} in {text}");
     }
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-    let json = last_json(&place.ok(&["info", "db", "--json"]));
+    let json = last_json(&place.ok(&["info", "db", "--format", "json"]));
     assert_eq!(json["keyspaces"][0]["name"], "ships");
     assert_eq!(json["keyspaces"][0]["keys"], 2);
     assert_eq!((&json["clean"], &json["in_use"]), (&true.into(), &false.into()));
@@ -80,17 +80,21 @@ fn checkpoint_and_compact_keep_everything() {
     for key in ["a", "b"] {
         place.ok(&["put", "db", "k", key, key]);
     }
-    assert!(last_json(&place.ok(&["info", "db", "--json"]))["replay_commits"].as_u64() > Some(0));
+    assert!(
+        last_json(&place.ok(&["info", "db", "--format", "json"]))["replay_commits"].as_u64()
+            > Some(0)
+    );
     assert!(place.ok(&["checkpoint", "db"]).contains("went into tables"));
-    let after = last_json(&place.ok(&["info", "db", "--json"]));
+    let after = last_json(&place.ok(&["info", "db", "--format", "json"]));
     assert_eq!(after["replay_commits"], 0);
     assert!(after["tables"].as_u64() > Some(0), "{after}");
     assert!(place.ok(&["checkpoint", "db"]).contains("hold everything already"));
     for key in ["c", "d"] {
         place.ok(&["put", "db", "k", key, key]);
     }
-    let disk =
-        |place: &Place| last_json(&place.ok(&["info", "db", "--json"]))["disk_bytes"].as_u64();
+    let disk = |place: &Place| {
+        last_json(&place.ok(&["info", "db", "--format", "json"]))["disk_bytes"].as_u64()
+    };
     let before = disk(&place);
     assert!(place.ok(&["compact", "db"]).contains("on the disk before"));
     assert!(disk(&place) < before);

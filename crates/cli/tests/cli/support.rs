@@ -72,9 +72,9 @@ impl From<Output> for Ran {
     }
 }
 
-/// The JSON object on the last line.
+/// The JSON document, or the object on the last line.
 pub fn last_json(out: &str) -> serde_json::Value {
-    let line = out.lines().next_back().unwrap();
+    let line = if out.starts_with('{') { out } else { out.lines().next_back().unwrap() };
     let value: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(value["version"], 1, "{line}");
     value
