@@ -37,6 +37,7 @@ mod cursor;
 mod db;
 mod engine;
 mod error;
+mod fresh;
 pub mod fs;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -46,6 +47,7 @@ mod manifest;
 mod memtable;
 mod options;
 mod recovery;
+pub mod salvage;
 mod slice;
 mod stats;
 mod table;

@@ -44,6 +44,8 @@ pub struct Explanation {
     pub manifest_written_micros: u64,
     /// It was closed cleanly: opening it writes nothing.
     pub clean: bool,
+    /// It was put together by [`salvage`](crate::salvage): something may be missing in it, for ever.
+    pub salvaged: bool,
     /// All commits up to this one are in tables.
     pub checkpoint_seqno: Seqno,
     /// A replay starts here.
@@ -201,6 +203,7 @@ fn explanation(dir: &Path, found: &OpenPlan) -> Result<Explanation> {
         created_micros: manifest.created_micros,
         manifest_written_micros: manifest.written_micros,
         clean: manifest.clean,
+        salvaged: manifest.salvaged,
         checkpoint_seqno: manifest.checkpoint_seqno,
         checkpoint_lsn: manifest.checkpoint_lsn,
         last_seqno: found.last_seqno,

@@ -36,6 +36,13 @@ pub struct OpenTable {
     file_id: FileId,
 }
 
+impl OpenTable {
+    /// What takes the entries.
+    pub fn builder(&mut self) -> &mut TableBuilder {
+        &mut self.builder
+    }
+}
+
 impl TableWriter<'_> {
     /// Starts a table file.
     pub fn start(&self, file_id: FileId, filter: bool) -> Result<OpenTable> {

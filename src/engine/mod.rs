@@ -18,6 +18,8 @@ mod publish;
 mod snapshots;
 
 pub use commit::Applied;
+pub use open::{create_dirs, parent_of};
+pub use publish::{PublishError, write_manifest};
 
 use crate::catalog::Catalog;
 use crate::checkpoint::Background;

@@ -400,7 +400,7 @@ fn take_lock(fs: &dyn FileSystem, dir: &Path) -> Result<Box<dyn LockGuard>> {
 }
 
 /// Creates a directory and those above it that are missing, each name synced.
-fn create_dirs(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
+pub fn create_dirs(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut at = Some(dir.to_path_buf());
     while let Some(path) = at {
@@ -434,7 +434,7 @@ fn create_dirs(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
 }
 
 /// The directory above `path`; the current one for a bare name.
-fn parent_of(path: &Path) -> Option<PathBuf> {
+pub fn parent_of(path: &Path) -> Option<PathBuf> {
     let parent = path.parent()?;
     Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() })
 }

@@ -25,7 +25,7 @@ pub use barrier::Barrier;
 use std::fmt::Debug;
 use std::io;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,6 +113,11 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     fn random(&self) -> io::Result<u64>;
     /// Starts a thread.
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Join>>;
+    /// The one absolute path of what lies at `path`, links followed; of what is not there yet, with the
+    /// links above it followed. For telling whether two paths are the same place.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        std::path::absolute(path)
+    }
     /// Bytes that the files of `dir` take on the disk, by allocated blocks where that is known.
     fn allocated_bytes(&self, dir: &Path) -> io::Result<u64>;
 }

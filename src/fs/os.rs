@@ -18,7 +18,7 @@ use super::{
 };
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -136,6 +136,19 @@ impl FileSystem for OsFileSystem {
         // A name with a zero byte would panic in `std`.
         let handle = Builder::new().name(name.replace('\0', "")).spawn(body)?;
         Ok(Box::new(OsThread { handle }))
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        let path = std::path::absolute(path)?;
+        match fs::canonicalize(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match (path.parent(), path.file_name()) {
+                    (Some(parent), Some(name)) => Ok(self.canonical(parent)?.join(name)),
+                    _ => Err(error),
+                }
+            }
+            outcome => outcome,
+        }
     }
 
     fn allocated_bytes(&self, dir: &Path) -> io::Result<u64> {

@@ -15,6 +15,7 @@
 //! 5. `segment_base <= checkpoint_lsn`; the base is a multiple of the block, the LSN one of 8.
 
 pub mod codec;
+pub mod mend;
 pub mod names;
 mod reader;
 

@@ -43,9 +43,12 @@ mod tests;
 pub use builder::TableBuilder;
 pub use cache::BlockCache;
 pub use cursor::TableCursor;
+pub use format::BlockKind;
 pub use meta::TableMeta;
 pub use reader::Table;
-pub use salvage::{Salvage, SalvagedEntry, salvage};
+pub use salvage::{
+    Salvage, SalvageSink, SalvagedBlock, SalvagedEntry, salvage, salvage_blocks, stated_table,
+};
 
 use crate::slice::Slice;
 use crate::types::KeyspaceId;

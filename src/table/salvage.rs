@@ -12,7 +12,7 @@
 use super::block::{EntryKind, Layout};
 use super::format::{
     ALIGNMENT_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FILE_HEADER_BYTES, FileHeader,
-    Identity,
+    Identity, u32_at,
 };
 use super::load::body;
 use super::ranges;
@@ -55,6 +55,35 @@ pub struct Salvage {
     pub skipped_bytes: u64,
 }
 
+/// A block that verifies: told before its entries are handed over.
+#[derive(Debug)]
+pub struct SalvagedBlock<'a> {
+    pub kind: BlockKind,
+    /// Position among the blocks of its kind.
+    pub number: u32,
+    pub keyspace: KeyspaceId,
+    /// First and last key of a data block.
+    pub keys: Option<(&'a [u8], &'a [u8])>,
+    /// Of an index: how many data and ranges blocks there are.
+    pub totals: Option<(u32, u32)>,
+}
+
+/// Takes what a salvage finds.
+pub trait SalvageSink {
+    fn block(&mut self, block: SalvagedBlock<'_>);
+    fn entry(&mut self, entry: SalvagedEntry<'_>);
+}
+
+struct Entries<'a>(&'a mut dyn FnMut(SalvagedEntry<'_>));
+
+impl SalvageSink for Entries<'_> {
+    fn block(&mut self, _: SalvagedBlock<'_>) {}
+
+    fn entry(&mut self, entry: SalvagedEntry<'_>) {
+        (self.0)(entry);
+    }
+}
+
 /// Hands every entry that still verifies to `found`, in the order of the file. Whose table it is comes
 /// from `known`, or else from the file header.
 pub fn salvage(
@@ -62,6 +91,16 @@ pub fn salvage(
     path: &Path,
     known: Option<(DatabaseId, FileId)>,
     found: &mut dyn FnMut(SalvagedEntry<'_>),
+) -> Result<Salvage> {
+    salvage_blocks(file, path, known, &mut Entries(found))
+}
+
+/// As [`salvage`], and tells of every block.
+pub fn salvage_blocks(
+    file: &dyn File,
+    path: &Path,
+    known: Option<(DatabaseId, FileId)>,
+    found: &mut dyn SalvageSink,
 ) -> Result<Salvage> {
     let length = file.len().map_err(|cause| Error::io("read", path, cause))?;
     let identity = match known {
@@ -97,7 +136,7 @@ struct Scan<'f> {
 }
 
 impl Scan<'_> {
-    fn run(&mut self, found: &mut dyn FnMut(SalvagedEntry<'_>)) -> Result<()> {
+    fn run(&mut self, found: &mut dyn SalvageSink) -> Result<()> {
         let mut offset = FILE_HEADER_BYTES as u64;
         while offset < self.length {
             match self.block_at(offset)? {
@@ -121,9 +160,20 @@ impl Scan<'_> {
         header: &BlockHeader,
         block: &[u8],
         offset: u64,
-        found: &mut dyn FnMut(SalvagedEntry<'_>),
+        found: &mut dyn SalvageSink,
     ) -> Result<()> {
         let keyspace = KeyspaceId(header.keyspace);
+        found.block(SalvagedBlock {
+            kind: header.kind,
+            number: header.number,
+            keyspace,
+            keys: if header.kind == BlockKind::Data { outer_keys(block) } else { None },
+            totals: if header.kind == BlockKind::Index {
+                totals(body(header, block))
+            } else {
+                None
+            },
+        });
         match header.kind {
             BlockKind::Data => self.take_entries(keyspace, block, found)?,
             BlockKind::Value => {
@@ -132,7 +182,9 @@ impl Scan<'_> {
             BlockKind::Ranges => {
                 let mut ranges = Vec::new();
                 if ranges::decode(&mut ranges, body(header, block), header.count).is_some() {
-                    ranges.iter().for_each(|range| found(SalvagedEntry::Range(keyspace, range)));
+                    ranges
+                        .iter()
+                        .for_each(|range| found.entry(SalvagedEntry::Range(keyspace, range)));
                 }
             }
             BlockKind::Index | BlockKind::Filter | BlockKind::Footer => {}
@@ -144,7 +196,7 @@ impl Scan<'_> {
         &mut self,
         keyspace: KeyspaceId,
         block: &[u8],
-        found: &mut dyn FnMut(SalvagedEntry<'_>),
+        found: &mut dyn SalvageSink,
     ) -> Result<()> {
         let Some(layout) = Layout::new(block) else { return Ok(()) };
         for position in 0..layout.count() {
@@ -152,15 +204,15 @@ impl Scan<'_> {
             let (key, value) = (&block[entry.key()], &block[entry.value()]);
             self.result.entries += 1;
             match entry.kind {
-                EntryKind::Value => found(SalvagedEntry::Value(keyspace, key, value)),
-                EntryKind::Tombstone => found(SalvagedEntry::Tombstone(keyspace, key)),
+                EntryKind::Value => found.entry(SalvagedEntry::Value(keyspace, key, value)),
+                EntryKind::Tombstone => found.entry(SalvagedEntry::Tombstone(keyspace, key)),
                 EntryKind::Apart => match self.value_apart(entry.apart(block))? {
                     Some((header, value)) => {
-                        found(SalvagedEntry::Value(keyspace, key, body(&header, &value)));
+                        found.entry(SalvagedEntry::Value(keyspace, key, body(&header, &value)));
                     }
                     None => {
                         self.result.lost_values += 1;
-                        found(SalvagedEntry::LostValue(keyspace, key));
+                        found.entry(SalvagedEntry::LostValue(keyspace, key));
                     }
                 },
             }
@@ -240,6 +292,25 @@ impl Scan<'_> {
     fn failed(&self, cause: io::Error) -> Error {
         Error::io("read", self.path, cause)
     }
+}
+
+/// First and last key of a data block.
+fn outer_keys(block: &[u8]) -> Option<(&[u8], &[u8])> {
+    let layout = Layout::new(block)?;
+    let first = layout.entry(block, 0).ok()?;
+    let last = layout.entry(block, layout.count() - 1).ok()?;
+    Some((&block[first.key()], &block[last.key()]))
+}
+
+/// The numbers of data and of ranges blocks that an index begins with.
+fn totals(index: &[u8]) -> Option<(u32, u32)> {
+    Some((u32_at(index, 0)?, u32_at(index, 8)?))
+}
+
+/// Whose table the beginning of a file says that it is.
+pub fn stated_table(head: &[u8]) -> Option<(DatabaseId, FileId)> {
+    let header = FileHeader::decode(head.first_chunk()?)?;
+    Some((header.identity.database, header.identity.file_id))
 }
 
 fn stated_identity(file: &dyn File, path: &Path) -> Result<Identity> {

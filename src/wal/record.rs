@@ -170,7 +170,6 @@ impl<'a> Records<'a> {
     }
 
     /// Where in the body the next record starts; after a fault, where the bad one does.
-    #[cfg(test)]
     pub fn offset(&self) -> usize {
         self.at
     }

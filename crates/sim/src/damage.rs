@@ -135,7 +135,61 @@ fn one(subject: &Subject, seed: u64, number: usize, case: &Damage, tally: &Tally
     }
 }
 
+/// A database with one damage, for tests of what comes after a refused open.
+#[derive(Debug)]
+pub struct Damaged<'a> {
+    /// The disk with the damaged database at [`PATH`].
+    pub disk: SimDisk,
+    /// States after 0, 1, … commits.
+    pub states: &'a [State],
+    /// The last commit that a witness vouches for.
+    pub vouched: usize,
+    /// The last log segment was put back from an older copy, as a crash at that time leaves it; the state
+    /// may be any from this commit on.
+    pub rolled_back_to: Option<usize>,
+    /// The case, in words.
+    pub what: String,
+}
+
+/// Visits every `stride`th case of one database.
+pub fn visit(
+    name: &str,
+    seed: u64,
+    stride: usize,
+    visit: &mut dyn FnMut(&Damaged<'_>),
+) -> Result<(), String> {
+    let name = SUBJECTS.iter().find(|known| **known == name).ok_or("no such database")?;
+    let subject = subject(name, seed)?;
+    for (number, case) in cases(&subject).iter().enumerate() {
+        // Of what is rare, everything.
+        if matches!(case, Damage::Flip(..)) && !number.is_multiple_of(stride) {
+            continue;
+        }
+        let (disk, older_log) = damaged(&subject, case).map_err(|failure| failure.what)?;
+        let what = match case {
+            Damage::Replace(path, index) => {
+                format!("{} becomes {}", path.display(), subject.others[*index].0)
+            }
+            case => format!("{case:?}"),
+        };
+        visit(&Damaged {
+            disk,
+            states: &subject.states,
+            vouched: subject.vouched,
+            rolled_back_to: older_log.then_some(subject.checkpointed),
+            what: format!("database {name}, case {number}: {what}"),
+        });
+    }
+    Ok(())
+}
+
 fn check(subject: &Subject, number: usize, case: &Damage) -> Result<Finding, Failure> {
+    let (disk, older_log) = damaged(subject, case)?;
+    judge(subject, &disk, number, older_log)
+}
+
+/// The disk with one damage; and whether that is a log put back from an older copy.
+fn damaged(subject: &Subject, case: &Damage) -> Result<(SimDisk, bool), Failure> {
     let disk = subject.disk.fork();
     let put = |path: &Path, bytes: &[u8]| disk.write_file(path, bytes).map_err(broken);
     let file = |path: &PathBuf| subject.files.get(path).cloned().unwrap_or_default();
@@ -166,7 +220,7 @@ fn check(subject: &Subject, number: usize, case: &Damage) -> Result<Finding, Fai
         }
         _ => false,
     };
-    judge(subject, &disk, number, older_log)
+    Ok((disk, older_log))
 }
 
 fn judge(
