@@ -14,6 +14,7 @@
 //! takes (encoders assert their bounds, since a record that cannot be read back is a lost commit).
 
 pub mod buffer;
+pub mod fresh;
 pub mod group;
 pub mod log;
 pub mod operation;

@@ -12,7 +12,11 @@
 //! 2. Room is made before a transaction takes its LSN; making it is the only step that may find the disk
 //!    full.
 //! 3. A segment is recycled only after a durable manifest starts past it ([`LogSpace::release`]).
+//!
+//! Two locks: `making` is held while a segment is made, which takes as long as the disk does; `state` never
+//! over I/O of segments, so that commits with room go on meanwhile. `making` is taken first.
 
+use super::fresh::zero_file;
 use super::group::BLOCK_BYTES;
 use super::reserve::{RESERVE_MIN_BYTES, Reserve};
 use super::segment::{SegmentHeader, is_segment_length, segment_name};
@@ -77,6 +81,8 @@ pub struct LogSpace {
     segment_max_bytes: u64,
     /// Disk kept for what must also work when it is full.
     pub reserve: Reserve,
+    /// Held while segments are made, so that they follow each other.
+    making: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -136,6 +142,7 @@ impl LogSpace {
             dir: dir.to_path_buf(),
             database,
             segment_max_bytes: segment_max_bytes.max(SEGMENT_MIN_BYTES),
+            making: Mutex::new(()),
             state: Mutex::new(state),
         }
     }
@@ -144,27 +151,30 @@ impl LogSpace {
     /// afterwards, and no group is written before that. `fresh_only` takes no spare files, which may be
     /// large.
     pub fn prepare_epoch(&self, new: NewEpoch, fresh_only: bool) -> Result<PreparedEpoch> {
-        let mut state = self.state.lock();
-        let held = if fresh_only { std::mem::take(&mut state.spares) } else { Vec::new() };
+        let _making = self.making.lock();
+        let mut held = Vec::new();
         if fresh_only {
+            let mut state = self.state.lock();
+            held = std::mem::take(&mut state.spares);
             state.next_bytes = SEGMENT_MIN_BYTES;
         }
-        let mut outcome = self.prepare_two(&mut state, &new);
+        let mut outcome = self.prepare_two(&new);
         if matches!(outcome, Err(Error::NoSpace { .. })) {
             // A full disk: the least segments there are name the epoch, and a commit waits for room.
-            let next_bytes = std::mem::replace(&mut state.next_bytes, SEGMENT_TINY_BYTES);
-            outcome = self.prepare_two(&mut state, &new);
-            state.next_bytes = next_bytes;
+            let tiny = SEGMENT_TINY_BYTES;
+            let next_bytes = std::mem::replace(&mut self.state.lock().next_bytes, tiny);
+            outcome = self.prepare_two(&new);
+            self.state.lock().next_bytes = next_bytes;
         }
-        state.spares.extend(held);
+        self.state.lock().spares.extend(held);
         Ok(PreparedEpoch { new, segments: outcome? })
     }
 
-    fn prepare_two(&self, state: &mut State, new: &NewEpoch) -> Result<VecDeque<Arc<Segment>>> {
+    fn prepare_two(&self, new: &NewEpoch) -> Result<VecDeque<Arc<Segment>>> {
         let mut segments = VecDeque::new();
         let mut base = new.base;
         for _ in 0..2 {
-            match self.prepare(state, new, base) {
+            match self.prepare(new, base) {
                 Ok(segment) => {
                     base = segment.end();
                     segments.push_back(segment);
@@ -180,6 +190,7 @@ impl LogSpace {
 
     /// The manifest names the epoch now: its segments are the log, those of the epoch before are dead.
     pub fn adopt(&self, prepared: PreparedEpoch) {
+        let _making = self.making.lock();
         let mut state = self.state.lock();
         let PreparedEpoch { new, segments } = prepared;
         let old = std::mem::replace(&mut state.segments, segments);
@@ -235,26 +246,31 @@ impl LogSpace {
         let groups = bytes / (WRITER_GROUP_BYTES as u64 / 2) + 2;
         let kept = if freeing { 0 } else { KEPT_FOR_DROPS_BYTES };
         let needed = bytes + groups * (BLOCK_BYTES + 256) + kept;
-        let mut state = self.state.lock();
-        while usable_bytes(&state.segments, position) < needed {
-            self.prepare_next(&mut state)?;
+        let lacks = || usable_bytes(&self.state.lock().segments, position) < needed;
+        if !lacks() {
+            return Ok(());
+        }
+        let _making = self.making.lock();
+        while lacks() {
+            self.prepare_next()?;
         }
         Ok(())
     }
 
-    /// Makes another segment ready if the room left is less than half of the segment in use. For the
-    /// background.
+    /// Makes another segment ready if the log has come some way into the last one that may take groups.
+    /// For the background.
     pub fn prepare_ahead(&self, position: Lsn) -> Result<()> {
-        let mut state = self.state.lock();
-        if runs_low(&state.segments, position) {
-            self.prepare_next(&mut state)?;
+        let _making = self.making.lock();
+        if runs_low(&self.state.lock().segments, position) {
+            self.prepare_next()?;
         }
         Ok(())
     }
 
-    /// Whether [`LogSpace::prepare_ahead`] would do something.
+    /// Whether [`LogSpace::prepare_ahead`] would do something. False while it is at work.
     pub fn wants_more(&self, position: Lsn) -> bool {
-        self.state.try_lock().is_some_and(|state| runs_low(&state.segments, position))
+        let low = self.state.try_lock().is_some_and(|state| runs_low(&state.segments, position));
+        low && !self.making.is_locked()
     }
 
     /// A durable manifest starts at `lsn`: what lies before it is dead and may be recycled. Keeps as many
@@ -325,10 +341,14 @@ impl LogSpace {
         self.trim(&mut state, keep_bytes)
     }
 
-    fn prepare_next(&self, state: &mut State) -> Result<()> {
-        let base = state.segments.back().map_or(Lsn::ZERO, |s| s.end());
-        let new = state.new;
-        let segment = self.prepare(state, &new, base)?;
+    /// Called with `making` held.
+    fn prepare_next(&self) -> Result<()> {
+        let (new, base) = {
+            let state = self.state.lock();
+            (state.new, state.segments.back().map_or(Lsn::ZERO, |s| s.end()))
+        };
+        let segment = self.prepare(&new, base)?;
+        let mut state = self.state.lock();
         state.segments.push_back(segment);
         // A log that is used up grows.
         state.next_bytes = (state.next_bytes * 2).min(self.segment_max_bytes);
@@ -337,20 +357,26 @@ impl LogSpace {
 
     /// Nothing is made ready any more.
     pub fn seal(&self) {
+        let _making = self.making.lock();
         self.state.lock().sealed = true;
     }
 
-    fn prepare(&self, state: &mut State, new: &NewEpoch, base: Lsn) -> Result<Arc<Segment>> {
-        if state.sealed {
-            return Err(Error::Closed);
-        }
-        let (from, bytes, file) = match take_spare(state) {
+    /// Called with `making` held.
+    fn prepare(&self, new: &NewEpoch, base: Lsn) -> Result<Arc<Segment>> {
+        let spare = {
+            let mut state = self.state.lock();
+            if state.sealed {
+                return Err(Error::Closed);
+            }
+            take_spare(&mut state)
+        };
+        let (from, bytes, file) = match spare {
             Some(spare) => {
                 let opened = self.fs.open(&spare.path, OpenMode::ReadWrite);
                 let file = opened.map_err(|e| Error::io("open", &spare.path, e))?;
                 (spare.path, spare.bytes, file)
             }
-            None => self.fresh_file(state)?,
+            None => self.fresh_file()?,
         };
         let header = SegmentHeader {
             database: self.database,
@@ -379,30 +405,20 @@ impl LogSpace {
         Ok(Arc::new(Segment { base, bytes, file, path }))
     }
 
-    /// A new file of zeros. A file that could not be filled is removed again.
-    fn fresh_file(&self, state: &mut State) -> Result<(PathBuf, u64, Arc<dyn File>)> {
-        let path = loop {
-            let path = self.dir.join(names::spare_segment_name(state.next_spare));
-            state.next_spare += 1;
-            if matches!(self.fs.kind(&path), Ok(fs::PathKind::Missing)) {
-                break path;
-            }
+    /// A file of zeros, the next number in its name. Called with `making` held.
+    fn fresh_file(&self) -> Result<(PathBuf, u64, Arc<dyn File>)> {
+        let (wanted, first) = {
+            let state = self.state.lock();
+            (state.next_bytes, state.next_spare)
         };
-        let created = self.fs.open(&path, OpenMode::CreateNew);
-        let file = created.map_err(|e| no_log_space(Error::io("create", &path, e)))?;
-        let mut bytes = state.next_bytes;
-        let mut outcome = write_zeros(&*file, bytes);
-        if outcome.is_err() && bytes > SEGMENT_MIN_BYTES {
-            // A nearly full disk may still have room for a small one.
-            bytes = SEGMENT_MIN_BYTES;
-            outcome = file.set_len(0).and_then(|()| write_zeros(&*file, bytes));
-        }
-        if let Err(error) = outcome {
-            let _ = self.fs.remove(&path);
-            return Err(no_log_space(Error::io("write", &path, error)));
-        }
-        if bytes < state.next_bytes {
-            state.next_bytes = bytes;
+        let missing = |path: &PathBuf| matches!(self.fs.kind(path), Ok(fs::PathKind::Missing));
+        let mut names = (first..).map(|n| (n, self.dir.join(names::spare_segment_name(n))));
+        let (number, path) = names.find(|(_, path)| missing(path)).expect("numbers have no end");
+        self.state.lock().next_spare = number + 1;
+        let made = zero_file(&*self.fs, &path, wanted, SEGMENT_MIN_BYTES);
+        let (file, bytes) = made.map_err(no_log_space)?;
+        if bytes < wanted {
+            self.state.lock().next_bytes = bytes;
         }
         Ok((path, bytes, file))
     }
@@ -443,27 +459,17 @@ fn usable_bytes(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> u64 {
         .sum()
 }
 
-/// Whether less than half of the segment in use is left before a further one is needed.
+/// Whether the log has used an eighth of the last segment that may take groups. (Not the first byte: a
+/// database with a few commits stays small.)
 fn runs_low(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> bool {
-    let in_use = segments.iter().find(|s| position < s.end());
-    in_use.is_some_and(|s| usable_bytes(segments, position) < s.bytes / 2)
+    let last_taker = segments.len().checked_sub(2).map(|at| &segments[at]);
+    last_taker.is_some_and(|s| position.get() > s.base.get() + s.bytes / 8)
 }
 
 /// The largest spare, so that a log that grew once keeps its large segments.
 fn take_spare(state: &mut State) -> Option<Spare> {
     let (at, _) = state.spares.iter().enumerate().max_by_key(|(_, spare)| spare.bytes)?;
     Some(state.spares.swap_remove(at))
-}
-
-fn write_zeros(file: &dyn File, bytes: u64) -> std::io::Result<()> {
-    let zeros = vec![0_u8; (256 << 10).min(bytes as usize)];
-    let mut at = 0;
-    while at < bytes {
-        let count = zeros.len().min((bytes - at) as usize);
-        fs::write_full(file, &zeros[..count], at)?;
-        at += count as u64;
-    }
-    Ok(())
 }
 
 fn no_log_space(error: Error) -> Error {
