@@ -171,6 +171,11 @@ impl Builder {
         self.memory_budget / 3
     }
 
+    /// Memory for memtables that only readers hold.
+    pub(crate) fn pinned_limit(&self) -> usize {
+        self.memory_budget / 4
+    }
+
     /// Memory for the write set of one transaction before it spills.
     pub(crate) fn write_set_limit(&self) -> usize {
         self.memory_budget / 4

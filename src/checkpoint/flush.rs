@@ -48,6 +48,8 @@ impl Engine {
             self.pending.lock().pop_front();
         }
         self.pending_done.notify_all();
+        drop(oldest);
+        self.move_pinned();
         outcome.map(|()| true)
     }
 
@@ -80,6 +82,7 @@ impl Engine {
                         }
                     }
                 });
+                self.note_published(memtable);
                 self.counters.checkpoints.add(1);
             }
             PendingLayer::Installed(runs) => self.publish_layer(oldest, runs)?,

@@ -14,6 +14,7 @@
 mod background;
 pub mod flush;
 mod merge;
+mod pinned;
 pub mod write;
 
 pub use background::Background;

@@ -38,8 +38,8 @@ use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Everything of one open database.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub struct Engine {
     pub pending_done: Condvar,
     pub published: Mutex<Published>,
     pub flushing: Mutex<()>,
+    /// Published memtables that readers may still see, oldest first.
+    pub pinned: Mutex<Vec<Weak<MemoryLayer>>>,
     pub merging: Mutex<()>,
     pub background: Background,
     pub recovery: RecoveryReport,

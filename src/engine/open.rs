@@ -376,6 +376,7 @@ fn build(
         pending_done: Condvar::new(),
         published: Mutex::new(Published { manifest, runs: rebuilt.listed, sealed: false }),
         flushing: Mutex::new(()),
+        pinned: Mutex::default(),
         merging: Mutex::new(()),
         background: Background::default(),
         recovery,

@@ -120,6 +120,12 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     }
     /// Bytes that the files of `dir` take on the disk, by allocated blocks where that is known.
     fn allocated_bytes(&self, dir: &Path) -> io::Result<u64>;
+    /// An empty file without a name on the disk of `dir`; it is gone with its last handle. `Unsupported`
+    /// where there is no such thing.
+    fn private_file(&self, dir: &Path) -> io::Result<Arc<dyn File>> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Who holds a lock.
@@ -153,6 +159,11 @@ pub trait File: Debug + Send + Sync {
     /// The first `len` bytes as memory; `UnexpectedEof` if the file is shorter. The file must not be cut
     /// or changed while the mapping lives.
     fn map(&self, len: u64) -> io::Result<Mapping>;
+    /// The system's handle of the file, if it is a file of the operating system.
+    #[cfg(unix)]
+    fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// A file's bytes as memory.

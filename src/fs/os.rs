@@ -160,6 +160,15 @@ impl FileSystem for OsFileSystem {
         })?;
         Ok(total)
     }
+
+    #[cfg(target_os = "linux")]
+    fn private_file(&self, dir: &Path) -> io::Result<Arc<dyn File>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600);
+        let file = options.open(or_current(dir))?;
+        Ok(Arc::new(OsFile { file }))
+    }
 }
 
 impl File for OsFile {
@@ -210,6 +219,11 @@ impl File for OsFile {
         }
         let size = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
         raw::map(&self.file, size).map(Mapping::Mapped)
+    }
+
+    #[cfg(unix)]
+    fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        Some(std::os::fd::AsFd::as_fd(&self.file))
     }
 }
 

@@ -17,9 +17,13 @@
 //!    lives as long as the arena can be borrowed.
 //! 2. No byte is handed out twice.
 //! 3. Nothing in the arena is dropped one by one; types that need dropping are refused at compile time.
+//! 4. Once an arena was moved into a file ([`Arena::move_to_file`]) nobody writes into it.
 #![allow(unsafe_code)]
 
 use crate::error::Error;
+use crate::fs::File;
+#[cfg(target_os = "linux")]
+use crate::fs::{self, Barrier};
 use memmap2::{MmapMut, MmapOptions};
 use parking_lot::{Mutex, MutexGuard};
 use std::alloc::Layout;
@@ -37,6 +41,9 @@ const LAST_NODE_CHUNK_BYTES: usize = 2 << 20;
 /// From here on: a mapping instead of a heap block, and a chunk of its own.
 const LARGE_BYTES: usize = 64 << 10;
 const MAX_ALIGN: usize = 64;
+/// A multiple of every page size.
+#[cfg(target_os = "linux")]
+const PAGE_LIMIT_BYTES: u64 = 64 << 10;
 /// What the system's heap gives without detours.
 const HEAP_ALIGN: usize = 16;
 
@@ -100,6 +107,66 @@ impl Arena {
     /// Memory taken from the system, in bytes.
     pub fn bytes(&self) -> usize {
         self.taken_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Moves the mapped chunks into `file`, which is empty and has no name: they keep their addresses, and
+    /// what was borrowed from them stays as it is, but the system may take their memory and read them
+    /// again. For an arena that is not written any more. Returns how many bytes of memory that freed.
+    #[cfg(target_os = "linux")]
+    pub fn move_to_file(&self, file: &dyn File) -> io::Result<usize> {
+        let Some(descriptor) = file.descriptor() else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let mut state = self.state.lock();
+        let mut places = Vec::new();
+        let mut end = 0_u64;
+        for chunk in &mut state.chunks {
+            let Memory::Mapped { map, in_file: in_file @ false } = &mut chunk.memory else {
+                continue;
+            };
+            let start = chunk.start;
+            // SAFETY: 1. The mapping is `map.len()` bytes long, and the system began it with zeros, so that
+            // every byte has a value. 2. It is not written meanwhile: the writer's lock is held, and
+            // readers never write.
+            let bytes = unsafe { NonNull::slice_from_raw_parts(start, map.len()).as_ref() };
+            fs::write_full(file, bytes, end)?;
+            places.push((start, map.len(), end, in_file));
+            end += (map.len() as u64).next_multiple_of(PAGE_LIMIT_BYTES);
+        }
+        // What could not be written must not be read back.
+        fs::sync_data(file, Barrier::TableContent)?;
+        let mut freed = 0;
+        for (start, len, at, in_file) in places {
+            let at = at.try_into().map_err(|_| io::ErrorKind::FileTooLarge)?;
+            // SAFETY: 1. `start` and `len` are those of a mapping of this arena, so the call replaces
+            // nothing else. 2. The file holds the same bytes at `at`, a multiple of any page size, and
+            // nobody else can write them: it has no name. So readers see no change, whenever the system
+            // makes the replacement, which is at once for each page. 3. `map` unmaps the same range in
+            // the end. 4. Nobody writes through it any more (invariant 4).
+            let mapped = unsafe {
+                libc::mmap64(
+                    start.as_ptr().cast(),
+                    len,
+                    libc::PROT_READ,
+                    libc::MAP_SHARED | libc::MAP_FIXED,
+                    std::os::fd::AsRawFd::as_raw_fd(&descriptor),
+                    at,
+                )
+            };
+            if mapped == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            *in_file = true;
+            freed += len;
+            self.taken_bytes.fetch_sub(len, Ordering::Relaxed);
+        }
+        Ok(freed)
+    }
+
+    /// There is no way here.
+    #[cfg(not(target_os = "linux"))]
+    pub fn move_to_file(&self, _file: &dyn File) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Memory handed out, and lost at the ends of chunks, in bytes.
@@ -293,7 +360,8 @@ enum Memory {
     Heap(Layout),
     /// Held only to be unmapped.
     Mapped {
-        _map: MmapMut,
+        map: MmapMut,
+        in_file: bool,
     },
 }
 
@@ -332,7 +400,7 @@ impl Chunk {
             let _ = map.advise(memmap2::Advice::HugePage);
         }
         let start = NonNull::new(map.as_mut_ptr()).ok_or(OutOfMemory)?;
-        Ok(Chunk { start, memory: Memory::Mapped { _map: map } })
+        Ok(Chunk { start, memory: Memory::Mapped { map, in_file: false } })
     }
 
     fn start(&self) -> NonNull<u8> {

@@ -46,6 +46,7 @@ pub use tree::Prior;
 
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};
+use crate::fs::File;
 use crate::types::{KeyspaceId, MAX_KEY_BYTES, MAX_VALUE_BYTES, Seqno};
 use arena::{Arena, ArenaWriter};
 use directory::{Directory, Keyspace};
@@ -96,6 +97,12 @@ impl Memtable {
     /// Becomes the writer; waits while there is another one.
     pub fn writer(&self) -> Writer<'_> {
         Writer { memtable: self, arena: self.arena.writer() }
+    }
+
+    /// Moves nearly all of its memory into a private file at the same addresses. For a memtable that is
+    /// not written any more; readers notice nothing. Returns how many bytes that freed.
+    pub fn move_to_file(&self, file: &dyn File) -> std::io::Result<usize> {
+        self.arena.move_to_file(file)
     }
 
     /// The newest version of a key at or before `at`, tombstones included.
@@ -182,6 +189,11 @@ impl Memtable {
         let mut ids: Vec<_> = self.directory.iter().filter(has_any).map(|it| it.id).collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// How much [`Memtable::move_to_file`] would free at the most, in bytes.
+    pub fn movable_bytes(&self) -> usize {
+        self.arena.bytes()
     }
 
     /// Memory taken from the system, in bytes.

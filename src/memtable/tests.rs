@@ -290,3 +290,48 @@ fn order_inserts_at_any_place() {
         assert!(order.is_full());
     }
 }
+
+/// What was read before a memtable moves into a file, and what is read after it, is the same; its memory
+/// is free.
+#[test]
+#[cfg(all(target_os = "linux", not(miri)))]
+fn a_memtable_moves_into_a_file_and_reads_the_same() {
+    use crate::fs::{FileSystem, os::OsFileSystem};
+    let dir = tempfile::tempdir().unwrap();
+    let file = match OsFileSystem::new().private_file(dir.path()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => return,
+        Err(error) => panic!("{error}"),
+    };
+    let memtable = Memtable::new();
+    let key = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+    for n in 0..20_000 {
+        let value = vec![n as u8; 20 + (n % 300) as usize];
+        memtable.writer().insert(SPACE, &key(n), Seqno(n + 1), Some(&value)).unwrap();
+    }
+    // One that has a chunk of its own, of no round length.
+    let large = vec![7; 100_001];
+    memtable.writer().insert(SPACE, b"large", Seqno(20_001), Some(&large)).unwrap();
+    let at = Seqno(20_001);
+    let borrowed = memtable.get(SPACE, &key(77), at).unwrap();
+    let before = memtable.movable_bytes();
+    let freed = memtable.move_to_file(&*file).unwrap();
+    assert!(freed > 3_000_000 && memtable.movable_bytes() == before - freed, "{freed} of {before}");
+    assert_eq!(memtable.move_to_file(&*file).unwrap(), 0);
+    // The system may read everything again from the file.
+    drop(file);
+    assert_eq!(borrowed.value.unwrap(), [77; 97]);
+    for n in 0..20_000 {
+        let value = memtable.get(SPACE, &key(n), at).unwrap().value.unwrap();
+        assert!(value.len() == 20 + (n % 300) as usize && value.iter().all(|b| *b == n as u8));
+    }
+    assert_eq!(memtable.get(SPACE, b"large", at).unwrap().value.unwrap(), large);
+    let mut cursor = memtable.cursor(SPACE, at);
+    let mut count = 0;
+    cursor.first().unwrap();
+    while cursor.is_valid() {
+        count += 1;
+        cursor.next().unwrap();
+    }
+    assert_eq!(count, 20_001);
+}

@@ -203,3 +203,34 @@ fn an_idle_log_gets_its_witness() {
     let db = small(&killed).open(Path::new("/db")).unwrap();
     assert_eq!(db.keyspace("items").unwrap().get("k").unwrap().unwrap(), b"v");
 }
+
+/// Snapshots of many moments, all held, while their memtables go to tables and out of memory.
+#[test]
+fn snapshots_of_many_moments_stay_exact() {
+    const KEYS: u32 = 3000;
+    const MOMENTS: u32 = 40;
+    on_both(|fs, path| {
+        let db = small(&fs).open(&path).unwrap();
+        let items = db.keyspace("items").unwrap();
+        let value = |key: u32, moment: u32| vec![(key + moment) as u8; 100 + (moment % 7) as usize];
+        let mut held = Vec::new();
+        for moment in 0..MOMENTS {
+            for keys in (0..KEYS).collect::<Vec<_>>().chunks(500) {
+                let mut tx = db.write().unwrap();
+                for key in keys {
+                    tx.insert(&items, key.to_be_bytes(), value(*key, moment)).unwrap();
+                }
+                tx.commit_with(Durability::Buffered).unwrap();
+            }
+            held.push(db.snapshot());
+        }
+        db.checkpoint().unwrap();
+        for (snapshot, moment) in held.iter().zip(0..) {
+            for key in 0..KEYS {
+                let found = snapshot.get(&items, key.to_be_bytes()).unwrap().unwrap();
+                assert_eq!(found, value(key, moment), "key {key} of moment {moment}");
+            }
+            assert_eq!(snapshot.iter(&items).unwrap().count(), KEYS as usize);
+        }
+    });
+}
