@@ -260,7 +260,7 @@ impl Engine {
                 if writer.active.is_empty() && self.pending.lock().is_empty() {
                     return Ok(self.published.lock().manifest.checkpoint_lsn);
                 }
-                self.start_epoch(&mut writer)?;
+                self.start_epoch_freeing(&mut writer)?;
             }
             self.freeze(&mut writer);
         }
@@ -277,7 +277,7 @@ impl Engine {
             let mut writer = self.writer.lock();
             self.check_open()?;
             if !writer.started && self.recovery.has_segments() {
-                match self.start_epoch(&mut writer) {
+                match self.start_epoch_freeing(&mut writer) {
                     Ok(()) | Err(Error::NoSpace { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -295,6 +295,6 @@ impl Engine {
                 self.shrink_log(&mut writer)?;
             }
         }
-        self.space.shrink()
+        self.space.shrink().map_err(|e| self.or_poison_if_sync(e))
     }
 }

@@ -11,7 +11,7 @@ use crate::options::Durability;
 use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, MemoryLayer, Run};
 use crate::wal::log::Reach;
-use crate::wal::reserve::RESERVE_MIN_BYTES;
+use crate::wal::reserve::{RESERVE_EPOCH_BYTES, RESERVE_MIN_BYTES};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -144,8 +144,10 @@ impl Engine {
 
     /// Makes sure that memory, log and reserve have room for a commit of `bytes` of operations.
     fn make_room(&self, writer: &mut Writer, bytes: usize, freeing: bool) -> Result<()> {
-        if !writer.started {
-            self.start_epoch(writer)?;
+        match (writer.started, freeing) {
+            (true, _) => {}
+            (false, true) => self.start_epoch_freeing(writer)?,
+            (false, false) => self.start_epoch(writer)?,
         }
         self.pace(writer, bytes);
         let own_log = self.log.end().get().saturating_sub(writer.active_from.get());
@@ -156,7 +158,12 @@ impl Engine {
             self.freeze(writer);
             self.background.wake_flusher();
         }
-        self.space.reserve(self.log.end(), bytes as u64, freeing).map_err(|e| self.or_poison(e))?;
+        let reserve = || self.space.reserve(self.log.end(), bytes as u64, freeing);
+        match reserve() {
+            Err(Error::NoSpace { .. }) if freeing && self.space.reserve.spend() => reserve(),
+            outcome => outcome,
+        }
+        .map_err(|e| self.or_poison(e))?;
         if !freeing {
             self.keep_reserve(active_bytes + bytes)?;
         }
@@ -207,10 +214,10 @@ impl Engine {
             layers.sum()
         };
         let held = (active_bytes + frozen) as u64;
-        let wanted = if held < RESERVE_MIN_BYTES / 2 {
+        let wanted = if held < (RESERVE_MIN_BYTES - RESERVE_EPOCH_BYTES) / 2 {
             RESERVE_MIN_BYTES
         } else {
-            (held + held / 8).next_multiple_of(RESERVE_STEP_BYTES)
+            (held + held / 8 + RESERVE_EPOCH_BYTES).next_multiple_of(RESERVE_STEP_BYTES)
         };
         self.space.reserve.grow(wanted)
     }

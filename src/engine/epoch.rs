@@ -26,6 +26,14 @@ impl Engine {
         self.start_epoch_with(writer, |_| {})
     }
 
+    /// Starts a new epoch for what frees space: on a full disk the reserve is spent on it.
+    pub fn start_epoch_freeing(&self, writer: &mut Writer) -> Result<()> {
+        match self.start_epoch(writer) {
+            Err(Error::NoSpace { .. }) if self.space.reserve.spend() => self.start_epoch(writer),
+            outcome => outcome,
+        }
+    }
+
     /// Starts a new epoch in a manifest that `edit` changes further.
     pub fn start_epoch_with(
         &self,

@@ -19,6 +19,7 @@ use crate::table::BlockCache;
 use crate::types::{DatabaseId, FileId, Generation, KeyspaceId};
 use crate::view::{Layer, MemoryLayer, Run, View};
 use crate::wal::log::{Log, Reach};
+use crate::wal::reserve::RESERVE_EPOCH_BYTES;
 use crate::wal::reserve::Reserve;
 use crate::wal::space::{LogSpace, SEGMENT_MIN_BYTES, Spare};
 use arc_swap::ArcSwap;
@@ -153,7 +154,7 @@ impl Engine {
         }
         // What a recovery could have to write is no more than the live log.
         let live = self.live_log_bytes();
-        self.space.reserve.shrink(live + live / 8)
+        self.space.reserve.shrink(live + live / 8 + RESERVE_EPOCH_BYTES)
     }
 }
 

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The reserve holds at least this much, in bytes.
-pub const RESERVE_MIN_BYTES: u64 = 256 << 10;
+pub const RESERVE_MIN_BYTES: u64 = 512 << 10;
+/// What the start of an epoch takes of it on a full disk, in bytes: small segments and two manifests.
+pub const RESERVE_EPOCH_BYTES: u64 = 384 << 10;
 
 /// See the module.
 #[derive(Debug)]

@@ -31,8 +31,10 @@ use std::sync::Arc;
 
 /// The smallest segment, in bytes; the first ones of a database have this size.
 pub const SEGMENT_MIN_BYTES: u64 = 1 << 20;
-/// A segment that takes no group, for the start of an epoch on a full disk, in bytes.
+/// A segment that takes no group, on a full disk, in bytes.
 const SEGMENT_TINY_BYTES: u64 = 8 << 10;
+/// A segment that takes a few small groups, on a full disk, in bytes. See [`usable_bytes`].
+const SEGMENT_SMALL_BYTES: u64 = WRITER_GROUP_BYTES as u64 + (64 << 10);
 /// The largest group that the writer makes, header included, in bytes. (The format allows more.)
 pub const WRITER_GROUP_BYTES: usize = 256 << 10;
 /// The writer keeps this much of the log for records that free space (drops) on a full disk.
@@ -158,23 +160,23 @@ impl LogSpace {
             held = std::mem::take(&mut state.spares);
             state.next_bytes = SEGMENT_MIN_BYTES;
         }
-        let mut outcome = self.prepare_two(&new);
-        if matches!(outcome, Err(Error::NoSpace { .. })) {
-            // A full disk: the least segments there are name the epoch, and a commit waits for room.
-            let tiny = SEGMENT_TINY_BYTES;
-            let next_bytes = std::mem::replace(&mut self.state.lock().next_bytes, tiny);
-            outcome = self.prepare_two(&new);
-            self.state.lock().next_bytes = next_bytes;
+        let next_bytes = self.state.lock().next_bytes;
+        let mut outcome = self.prepare_two(&new, [next_bytes; 2]);
+        // A full disk: small segments name the epoch and take what frees space; other commits wait.
+        for bytes in [[SEGMENT_SMALL_BYTES, SEGMENT_TINY_BYTES], [SEGMENT_TINY_BYTES; 2]] {
+            if matches!(outcome, Err(Error::NoSpace { .. })) {
+                outcome = self.prepare_two(&new, bytes);
+            }
         }
         self.state.lock().spares.extend(held);
         Ok(PreparedEpoch { new, segments: outcome? })
     }
 
-    fn prepare_two(&self, new: &NewEpoch) -> Result<VecDeque<Arc<Segment>>> {
+    fn prepare_two(&self, new: &NewEpoch, bytes: [u64; 2]) -> Result<VecDeque<Arc<Segment>>> {
         let mut segments = VecDeque::new();
         let mut base = new.base;
-        for _ in 0..2 {
-            match self.prepare(new, base) {
+        for bytes in bytes {
+            match self.prepare(new, base, bytes) {
                 Ok(segment) => {
                     base = segment.end();
                     segments.push_back(segment);
@@ -252,7 +254,14 @@ impl LogSpace {
         }
         let _making = self.making.lock();
         while lacks() {
-            self.prepare_next()?;
+            match self.prepare_next() {
+                Err(Error::NoSpace { .. }) if freeing => {
+                    self.prepare_more(SEGMENT_SMALL_BYTES)?;
+                    self.prepare_more(SEGMENT_TINY_BYTES)?;
+                    return if lacks() { Err(NO_ROOM) } else { Ok(()) };
+                }
+                outcome => outcome?,
+            }
         }
         Ok(())
     }
@@ -305,7 +314,10 @@ impl LogSpace {
         self.trim(&mut state, 0)?;
         self.reserve.shrink(RESERVE_MIN_BYTES)?;
         state.next_bytes = SEGMENT_MIN_BYTES;
-        Ok(())
+        drop(state);
+        // Some file systems give the room back only when the names are gone for good.
+        fs::sync_dir(&*self.fs, &self.dir, Barrier::SegmentName)
+            .map_err(|e| Error::io("sync", &self.dir, e))
     }
 
     /// Base of the segment that holds `lsn`, the segments of earlier epochs included.
@@ -343,26 +355,35 @@ impl LogSpace {
 
     /// Called with `making` held.
     fn prepare_next(&self) -> Result<()> {
-        let (new, base) = {
-            let state = self.state.lock();
-            (state.new, state.segments.back().map_or(Lsn::ZERO, |s| s.end()))
-        };
-        let segment = self.prepare(&new, base)?;
-        let mut state = self.state.lock();
-        state.segments.push_back(segment);
+        let bytes = self.next_segment_bytes();
+        self.prepare_more(bytes)?;
         // A log that is used up grows.
+        let mut state = self.state.lock();
         state.next_bytes = (state.next_bytes * 2).min(self.segment_max_bytes);
         Ok(())
     }
 
-    /// Nothing is made ready any more.
-    pub fn seal(&self) {
-        let _making = self.making.lock();
-        self.state.lock().sealed = true;
+    /// Called with `making` held.
+    fn prepare_more(&self, bytes: u64) -> Result<()> {
+        let (new, base) = {
+            let state = self.state.lock();
+            (state.new, state.segments.back().map_or(Lsn::ZERO, |s| s.end()))
+        };
+        let segment = self.prepare(&new, base, bytes)?;
+        self.state.lock().segments.push_back(segment);
+        Ok(())
     }
 
-    /// Called with `making` held.
-    fn prepare(&self, new: &NewEpoch, base: Lsn) -> Result<Arc<Segment>> {
+    /// Nothing is made ready any more, and no file is held open for it: the next owner may remove it.
+    pub fn seal(&self) {
+        let _making = self.making.lock();
+        let mut state = self.state.lock();
+        state.sealed = true;
+        state.segments.clear();
+    }
+
+    /// A segment out of the largest spare, or a new one of `bytes`. Called with `making` held.
+    fn prepare(&self, new: &NewEpoch, base: Lsn, bytes: u64) -> Result<Arc<Segment>> {
         let spare = {
             let mut state = self.state.lock();
             if state.sealed {
@@ -376,7 +397,7 @@ impl LogSpace {
                 let file = opened.map_err(|e| Error::io("open", &spare.path, e))?;
                 (spare.path, spare.bytes, file)
             }
-            None => self.fresh_file()?,
+            None => self.fresh_file(bytes)?,
         };
         let header = SegmentHeader {
             database: self.database,
@@ -406,11 +427,8 @@ impl LogSpace {
     }
 
     /// A file of zeros, the next number in its name. Called with `making` held.
-    fn fresh_file(&self) -> Result<(PathBuf, u64, Arc<dyn File>)> {
-        let (wanted, first) = {
-            let state = self.state.lock();
-            (state.next_bytes, state.next_spare)
-        };
+    fn fresh_file(&self, wanted: u64) -> Result<(PathBuf, u64, Arc<dyn File>)> {
+        let first = self.state.lock().next_spare;
         let missing = |path: &PathBuf| matches!(self.fs.kind(path), Ok(fs::PathKind::Missing));
         let mut names = (first..).map(|n| (n, self.dir.join(names::spare_segment_name(n))));
         let (number, path) = names.find(|(_, path)| missing(path)).expect("numbers have no end");
@@ -472,9 +490,11 @@ fn take_spare(state: &mut State) -> Option<Spare> {
     Some(state.spares.swap_remove(at))
 }
 
+const NO_ROOM: Error = Error::NoSpace { what: "the log record of a commit" };
+
 fn no_log_space(error: Error) -> Error {
     match error {
-        Error::NoSpace { .. } => Error::NoSpace { what: "the log record of a commit" },
+        Error::NoSpace { .. } => NO_ROOM,
         other => other,
     }
 }

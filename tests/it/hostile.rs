@@ -123,6 +123,36 @@ fn a_full_disk_does_not_keep_a_killed_database_from_opening() {
     }
 }
 
+/// The first write of a life needs room for its log before anything; the reserve was not spent on that.
+#[test]
+fn a_full_disk_lets_a_database_that_was_closed_drop_a_keyspace() {
+    let disk = SimDisk::new();
+    let db = on(&disk).open("/db").unwrap();
+    let (items, rest) = (db.keyspace("items").unwrap(), db.keyspace("rest").unwrap());
+    for n in 0..3000_u32 {
+        items.insert_with(n.to_be_bytes(), [1; 300], Durability::Buffered).unwrap();
+    }
+    rest.insert("kept", "here").unwrap();
+    db.checkpoint().unwrap();
+    db.close().unwrap();
+    disk.set_capacity(Some(disk.used_bytes()));
+
+    let db = on(&disk).open("/db").unwrap();
+    let rest = db.keyspace("rest").unwrap();
+    assert!(matches!(rest.insert("more", [0; 10]), Err(Error::NoSpace { .. })));
+    let items = db.existing_keyspace("items").unwrap();
+    db.drop_keyspace(&items).unwrap();
+    db.compact().unwrap();
+    rest.insert("more", "room").unwrap();
+    db.close().unwrap();
+
+    let db = on(&disk).open("/db").unwrap();
+    let rest = db.existing_keyspace("rest").unwrap();
+    assert_eq!(rest.get("kept").unwrap().unwrap(), b"here");
+    assert_eq!(rest.get("more").unwrap().unwrap(), b"room");
+    assert!(db.existing_keyspace("items").is_err());
+}
+
 /// The short file was taken for a spare, and the writer panicked on its length.
 #[test]
 fn a_dead_segment_that_was_cut_is_not_reused() {
