@@ -1,0 +1,117 @@
+//! One engine, one group of phases, one run: what happens in a process of its own.
+//!
+//! Figures leave it as lines `kind <tab> phase <tab> text`, each as soon as it is known, so that a group that
+//! fails late keeps its early figures. `kind` is `value`, `floor` (the bare loop beside it), `missing` (the
+//! engine has no such operation, and why) or `note`. The last line is `done`.
+
+use crate::engine::{Engine, Facts, Outcome, Promise, Setup};
+use crate::engines::{self, Visit};
+use crate::groups;
+use crate::phases::{self, PHASES};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What a group needs to know.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// An empty directory for it alone.
+    pub dir: PathBuf,
+    /// Full size, or a twentieth.
+    pub full: bool,
+    /// The phases whose figures are wanted.
+    pub phases: Vec<String>,
+    /// Budgets.
+    pub setup: Setup,
+}
+
+impl Context {
+    /// A count at full size, scaled.
+    pub fn size(&self, full: u64) -> u64 {
+        if self.full { full } else { full / 20 }
+    }
+
+    /// Whether the figure of a phase is wanted.
+    pub fn wants(&self, phase: &str) -> bool {
+        self.phases.iter().any(|wanted| wanted == phase)
+    }
+
+    /// Whether any phase from this one on is wanted: whether the group has to go on.
+    pub fn goes_on(&self, phase: &str) -> bool {
+        let group = phases::named(phase).map(|phase| phase.group);
+        let rest = PHASES.iter().skip_while(|other| other.name != phase);
+        rest.take_while(|other| Some(other.group) == group).any(|other| self.wants(other.name))
+    }
+
+    /// Reports a figure.
+    pub fn value(&self, phase: &str, value: f64) {
+        self.line("value", phase, &value.to_string());
+    }
+
+    /// Reports a rate.
+    pub fn rate(&self, phase: &str, count: u64, spent: Duration) {
+        self.value(phase, count as f64 / spent.as_secs_f64());
+    }
+
+    /// Reports what the bare loop did beside a phase.
+    pub fn floor(&self, phase: &str, value: f64) {
+        self.line("floor", phase, &value.to_string());
+    }
+
+    /// Reports something that a reader of the figure must know.
+    pub fn note(&self, phase: &str, text: &str) {
+        self.line("note", phase, text);
+    }
+
+    /// Whether a phase is wanted and the engine has its kind of commit; reports it as missing if not.
+    pub fn offers(&self, phase: &str, facts: &Facts, promise: Promise) -> bool {
+        let offered = facts.offers(promise);
+        if !offered {
+            self.line("missing", phase, "no commit of this promise");
+        }
+        offered && self.wants(phase)
+    }
+
+    fn line(&self, kind: &str, phase: &str, text: &str) {
+        if self.wants(phase) {
+            println!("{kind}\t{phase}\t{text}");
+        }
+    }
+}
+
+/// Runs `body` and says how long it took.
+pub fn timed<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<(Duration, T)> {
+    let started = Instant::now();
+    let done = body()?;
+    Ok((started.elapsed(), done))
+}
+
+/// Runs a group with an engine, both by name.
+///
+/// # Errors
+/// If there is no such engine, and whatever fails in it or is found wrong.
+pub fn run(engine: &str, group: &str, context: &Context) -> Outcome {
+    struct Run<'a>(&'a str, &'a Context);
+    impl Visit for Run<'_> {
+        type Out = ();
+        fn visit<E: Engine>(self) -> Outcome {
+            groups::run::<E>(self.0, self.1)
+        }
+    }
+    std::fs::create_dir_all(&context.dir)?;
+    engines::visit(engine, Run(group, context))?;
+    println!("done");
+    Ok(())
+}
+
+/// A directory inside the context's, made anew.
+///
+/// # Errors
+/// Of the file system.
+pub fn fresh(context: &Context, name: &str) -> Outcome<PathBuf> {
+    let dir = context.dir.join(name);
+    if Path::exists(&dir) {
+        std::fs::remove_dir_all(&dir)?;
+    }
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir)
+}

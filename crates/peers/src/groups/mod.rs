@@ -1,0 +1,18 @@
+//! The groups of phases, each run on one engine in a process of its own.
+
+use crate::child::Context;
+use crate::engine::{Engine, Outcome};
+
+mod main;
+mod parts;
+
+/// Runs the group of this name.
+///
+/// # Errors
+/// If there is no such group, and what fails in it.
+pub fn run<E: Engine>(group: &str, context: &Context) -> Outcome {
+    match group {
+        "main" => main::run::<E>(context),
+        _ => Err(format!("no group {group:?}").into()),
+    }
+}

@@ -1,0 +1,104 @@
+//! The phases: what each row of the table measures, in which unit, and in which group it runs.
+//!
+//! A group runs in one process on one database (or a few), in the order of this list, so that one load serves
+//! many phases.
+
+/// Which way is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// A rate.
+    More,
+    /// A time or a size.
+    Less,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Phase {
+    /// Its name on the command line and in JSON.
+    pub name: &'static str,
+    /// The group that it runs in.
+    pub group: &'static str,
+    /// Its title in tables.
+    pub title: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// Which way is better.
+    pub better: Better,
+    /// The ratio to the best peer (or, with `of_floor`, to the bare loop) that is asked for.
+    pub bar: Option<f64>,
+    /// The ratio to the bare loop that is asked for, where a bare loop runs beside it.
+    pub floor_bar: Option<f64>,
+}
+
+const fn phase(
+    group: &'static str,
+    name: &'static str,
+    title: &'static str,
+    unit: &'static str,
+) -> Phase {
+    Phase { name, group, title, unit, better: Better::More, bar: None, floor_bar: None }
+}
+
+impl Phase {
+    const fn less(mut self) -> Phase {
+        self.better = Better::Less;
+        self
+    }
+
+    const fn bar(mut self, bar: f64) -> Phase {
+        self.bar = Some(bar);
+        self
+    }
+
+    const fn floor(mut self, bar: f64) -> Phase {
+        self.floor_bar = Some(bar);
+        self
+    }
+}
+
+const RECORDS: &str = "records/s";
+const COMMITS: &str = "commits/s";
+const READS: &str = "reads/s";
+
+/// All phases, in the order in which they run and are printed.
+pub const PHASES: &[Phase] = &[
+    phase("main", "load", "bulk load, one transaction", RECORDS).bar(3.0),
+    phase("main", "single", "durable single commits", COMMITS).bar(1.0).floor(0.9),
+    phase("main", "batches", "durable batches of 1,000", RECORDS).bar(2.0),
+    phase("main", "buffered", "commits handed to the system", COMMITS).bar(1.0).floor(0.7),
+    phase("main", "memory", "commits in memory", COMMITS).bar(3.0),
+    phase("main", "len-first", "len, first after the writes", "us").less(),
+    phase("main", "len", "len, again", "us").less(),
+    phase("main", "reads", "random reads", READS).bar(4.0),
+    phase("main", "ranges", "ranges of 10", "ranges/s").bar(2.5),
+    phase("main", "reads-4", "random reads, 4 threads", READS).bar(3.0),
+    phase("main", "reads-8", "random reads, 8 threads", READS).bar(3.0),
+    phase("main", "reads-16", "random reads, 16 threads", READS).bar(3.0),
+    phase("main", "reads-32", "random reads, 32 threads", READS).bar(3.0),
+    phase("main", "reads-zipf", "Zipf reads", READS).bar(1.0),
+    phase("main", "reads-beside", "reads beside a durable writer", READS).bar(1.0),
+    phase("main", "writes-beside", "the writes beside those reads", RECORDS).bar(1.0),
+    phase("main", "open", "open, clean", "ms").less(),
+    phase("main", "reads-first", "reads, first pass after open", READS).bar(1.5),
+    phase("main", "remove", "removal of half, one transaction", "removals/s").bar(5.0),
+    phase("main", "retain", "retain every other", "removals/s").bar(4.0),
+    phase("main", "extract", "extract_if over a third", "removals/s").bar(2.0),
+    phase("main", "pop", "pops, first and last in turn", "pops/s").bar(1.0),
+    phase("main", "size", "size", "MiB").less().bar(1.0),
+    phase("main", "compact", "compaction", "ms").less(),
+    phase("main", "size-compact", "size, compacted", "MiB").less().bar(1.0),
+    phase("main", "sorted", "sorted inserts, one transaction", RECORDS).bar(1.0),
+];
+
+/// The names of all groups, in order.
+pub fn groups() -> Vec<&'static str> {
+    let mut groups: Vec<&'static str> = PHASES.iter().map(|phase| phase.group).collect();
+    groups.dedup();
+    groups
+}
+
+/// The phase of this name.
+pub fn named(name: &str) -> Option<&'static Phase> {
+    PHASES.iter().find(|phase| phase.name == name)
+}

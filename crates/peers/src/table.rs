@@ -1,0 +1,190 @@
+//! The table for people, plain and as Markdown.
+
+use crate::report::{Circumstances, OURS, Row};
+use std::fmt::Write;
+
+/// Width of a column of figures.
+const COLUMN: usize = 10;
+
+/// A figure in three or four digits: `1.23 M`, `45.6 k`, `0.12`.
+pub fn figure(value: f64) -> String {
+    let (scaled, unit) = match value.abs() {
+        large if large >= 999_500.0 => (value / 1e6, " M"),
+        large if large >= 9_995.0 => (value / 1e3, " k"),
+        _ => (value, ""),
+    };
+    let digits = match scaled.abs() {
+        large if large >= 99.95 => 0,
+        large if large >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{scaled:.digits$}{unit}")
+}
+
+fn cells(row: &Row, engines: &[&'static str]) -> Vec<String> {
+    let mut cells: Vec<String> = engines
+        .iter()
+        .map(|engine| match row.of(engine) {
+            Some(summary) => {
+                let noted = row.notes.iter().any(|(name, _)| name == engine);
+                format!("{}{}", figure(summary.median), if noted { "*" } else { "" })
+            }
+            None => "-".to_owned(),
+        })
+        .collect();
+    cells.push(row.floor.map_or_else(String::new, |floor| figure(floor.median)));
+    let ratio = row.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+    cells.push(ratio);
+    cells.push(row.floor_ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")));
+    let spreads = [row.of(OURS), row.best_peer.and_then(|peer| row.of(peer))];
+    let spread = spreads.iter().flatten().map(|summary| summary.spread()).reduce(f64::max);
+    cells.push(spread.map_or_else(String::new, |spread| format!("{:.0}%", spread * 100.0)));
+    cells.push(match row.meets() {
+        None => String::new(),
+        Some(true) => "yes".to_owned(),
+        Some(false) => bar(row),
+    });
+    cells
+}
+
+/// What is asked of a row that does not give it.
+fn bar(row: &Row) -> String {
+    let mut parts = Vec::new();
+    if let (Some(bar), Some(ratio)) = (row.phase.bar, row.ratio)
+        && ratio < bar
+    {
+        parts.push(format!("NO {bar}"));
+    }
+    if let (Some(bar), Some(ratio)) = (row.phase.floor_bar, row.floor_ratio)
+        && ratio < bar
+    {
+        parts.push(format!("NO f{bar}"));
+    }
+    parts.join(" ")
+}
+
+fn heads(engines: &[&'static str]) -> Vec<&'static str> {
+    let mut heads = engines.to_vec();
+    heads.extend(["bare", "ratio", "/bare", "spread", "bar"]);
+    heads
+}
+
+/// The table for a terminal.
+pub fn plain(rows: &[Row], circumstances: &Circumstances) -> String {
+    let engines: Vec<&'static str> = circumstances.engines.iter().map(|about| about.name).collect();
+    let mut text = String::new();
+    let title = rows.iter().map(|row| row.phase.title.len()).max().unwrap_or(0).max(5);
+    let unit = rows.iter().map(|row| row.phase.unit.len()).max().unwrap_or(0).max(4);
+    let _ = write!(text, "{:title$}  {:unit$}", "phase", "unit");
+    for head in heads(&engines) {
+        let _ = write!(text, " {head:>COLUMN$}");
+    }
+    text.push('\n');
+    for row in rows {
+        let _ = write!(text, "{:title$}  {:unit$}", row.phase.title, row.phase.unit);
+        for cell in cells(row, &engines) {
+            let _ = write!(text, " {cell:>COLUMN$}");
+        }
+        while text.ends_with(' ') {
+            text.pop();
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "\nratio: ours over the best peer with the same promise, turned so that more is better\n\
+         /bare: ours over bare system calls in the same run; spread: half the range over the median, the larger of ours and the best peer's\n",
+    );
+    for (engine, title, note) in notes(rows) {
+        let _ = writeln!(text, "* {engine}, {title}: {note}");
+    }
+    text
+}
+
+fn notes(rows: &[Row]) -> Vec<(&'static str, &'static str, &str)> {
+    rows.iter()
+        .flat_map(|row| {
+            row.notes.iter().map(|(engine, note)| (*engine, row.phase.title, note.as_str()))
+        })
+        .collect()
+}
+
+/// What the engines promise, for a terminal.
+pub fn promises(circumstances: &Circumstances) -> String {
+    let mut text = String::new();
+    for about in &circumstances.engines {
+        let facts = &about.facts;
+        let _ = writeln!(text, "{} {}", about.name, about.version);
+        let _ = writeln!(text, "  durable   {}", facts.durable);
+        let _ = writeln!(text, "  buffered  {}", facts.buffered.unwrap_or("none"));
+        let _ = writeln!(text, "  memory    {}", facts.memory.unwrap_or("none"));
+        let _ = writeln!(text, "  set-up    {}", facts.notes);
+    }
+    text
+}
+
+/// The table as Markdown, with its circumstances.
+pub fn markdown(rows: &[Row], circumstances: &Circumstances) -> String {
+    let engines: Vec<&'static str> = circumstances.engines.iter().map(|about| about.name).collect();
+    let mut text = format!(
+        "Measured on {} ({}) with `{}`.\n\n",
+        circumstances.date, circumstances.machine, circumstances.command
+    );
+    text.push_str("| phase | unit |");
+    for head in heads(&engines).iter().take(engines.len() + 4) {
+        let _ = write!(text, " {head} |");
+    }
+    text.push_str("\n|---|---|");
+    text.push_str(&"---:|".repeat(engines.len() + 4));
+    text.push('\n');
+    for row in rows {
+        let _ = write!(text, "| {} | {} |", row.phase.title, row.phase.unit);
+        for cell in cells(row, &engines).iter().take(engines.len() + 4) {
+            let _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "\nMedians. Ratio: ours over the best peer with the same promise, turned so that more is better; \
+         `/bare`: ours over bare system calls in the same run.\n",
+    );
+    for (engine, title, note) in notes(rows) {
+        let _ = writeln!(text, "\\* {engine}, {title}: {note}.");
+    }
+    text.push_str("\n| engine | version | durable commit | buffered commit | commit in memory |\n|---|---|---|---|---|\n");
+    for about in &circumstances.engines {
+        let facts = &about.facts;
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            about.name,
+            about.version,
+            facts.durable,
+            facts.buffered.unwrap_or("none"),
+            facts.memory.unwrap_or("none")
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_short() {
+        for (value, text) in [
+            (0.0, "0.00"),
+            (0.123, "0.12"),
+            (9.994, "9.99"),
+            (12.34, "12.3"),
+            (999.6, "1000"),
+            (9_994.0, "9994"),
+            (9_996.0, "10.0 k"),
+            (123_456.0, "123 k"),
+            (999_600.0, "1.00 M"),
+            (12_345_678.0, "12.3 M"),
+        ] {
+            assert_eq!(figure(value), text);
+        }
+    }
+}
