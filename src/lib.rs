@@ -28,6 +28,7 @@
 //! What it promises, and what it does not, stands in `docs/durability.md`; how it works in
 //! `docs/architecture.md`; the bytes on disk in `docs/format.md`.
 
+pub mod backup;
 mod bytes;
 mod catalog;
 pub mod check;

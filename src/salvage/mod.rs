@@ -1,11 +1,11 @@
 //! Salvage: gets what can be read out of a damaged database, into a new one, and says what is lost.
 //!
-//! 1. [`survey`]: which files belong to the database, by their content; what the manifest is worth.
-//! 2. [`scan`]: every group of the log that verifies; [`chain`]: which of them are its history, and where
-//!    promised ones are missing; [`replay`]: from groups to transactions.
-//! 3. [`harvest`]: every block of every table that verifies.
-//! 4. [`write`], [`log`]: tables and log become runs of a new database, oldest first; [`finish`]: its
-//!    manifest, written last, carries the mark `salvaged` for ever. The [`receipt`] names every loss.
+//! 1. `survey`: which files belong to the database, by their content; what the manifest is worth.
+//! 2. `scan`: every group of the log that verifies; `chain`: which of them are its history, and where
+//!    promised ones are missing; `replay`: from groups to transactions.
+//! 3. `harvest`: every block of every table that verifies.
+//! 4. `write`, `log`: tables and log become runs of a new database, oldest first; `finish`: its
+//!    manifest, written last, carries the mark `salvaged` for ever. The `receipt` names every loss.
 //!
 //! What an open would cut from the end of the log is cut here too. Behind a damaged place in the middle of the log,
 //! whole transactions that something vouches for are taken: the result then is no longer one point in
@@ -29,6 +29,15 @@ mod write;
 pub use receipt::{
     LOST_KEYS_LISTED, LostKeys, LostLog, LostTable, ManifestState, Receipt, SetAside,
 };
+
+/// What a restore needs of it too: reading log and tables without a manifest.
+pub(crate) mod parts {
+    pub(crate) use super::chain::Chain;
+    pub(crate) use super::harvest::Harvester;
+    pub(crate) use super::replay::{FoundTransaction, transactions};
+    pub(crate) use super::scan::Scan;
+    pub(crate) use super::survey::{Survey, TableFile};
+}
 
 use crate::error::{Error, Result};
 use crate::fresh;

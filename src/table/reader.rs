@@ -123,6 +123,16 @@ impl Table {
         }
     }
 
+    /// Where the file lies.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// The open file: it stays readable when its name is removed.
+    pub fn file(&self) -> Result<Arc<dyn File>> {
+        Ok(self.loaded()?.file.clone())
+    }
+
     /// What the manifest knows of the table.
     pub fn meta(&self) -> &TableMeta {
         &self.meta

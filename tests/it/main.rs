@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module per subject.
 
+mod backup;
 mod bad_input;
 mod basics;
 mod concurrent;
