@@ -55,13 +55,18 @@ impl TableWriter<'_> {
         Ok(OpenTable { builder, file, path, file_id })
     }
 
-    /// Ends a table file and syncs it.
+    /// Ends a table file and syncs it. One that cannot be ended is removed.
     pub fn finish(&self, table: OpenTable) -> Result<TableMeta> {
-        let OpenTable { builder, file, path, .. } = table;
-        let meta = builder.finish()?;
-        fs::sync_data(&*file, Barrier::TableContent).map_err(|e| Error::io("sync", &path, e))?;
-        self.counters.table_bytes.add(meta.file_bytes);
-        Ok(meta)
+        let OpenTable { builder, file, path, file_id } = table;
+        let finished = builder.finish().and_then(|meta| {
+            let synced = fs::sync_data(&*file, Barrier::TableContent);
+            synced.map_err(|e| Error::io("sync", &path, e)).map(|()| meta)
+        });
+        match &finished {
+            Ok(meta) => self.counters.table_bytes.add(meta.file_bytes),
+            Err(_) => self.discard(file_id),
+        }
+        finished
     }
 
     /// Removes a table file that nothing names.

@@ -131,7 +131,10 @@ pub fn plan(fs: &dyn FileSystem, dir: &Path, reader: Reader) -> Result<Plan> {
     };
     for range in live_ranges(&manifest) {
         let (first, from) = if range.start <= manifest.segment_base {
-            (manifest.segment_base, manifest.checkpoint_lsn)
+            // A checkpoint's boundary may be the very end of a segment, which is the base of the next one:
+            // no group lies in a segment's header.
+            let first_group = manifest.segment_base.plus(BLOCK_BYTES);
+            (manifest.segment_base, manifest.checkpoint_lsn.max(first_group))
         } else {
             (range.start, range.start.plus(BLOCK_BYTES))
         };

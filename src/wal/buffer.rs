@@ -9,6 +9,7 @@
 
 use super::group::{BLOCK_BYTES, GROUP_HEADER_BYTES};
 use super::log::Reach;
+use super::record::put_witness;
 use super::space::{LogSpace, Segment, WRITER_GROUP_BYTES};
 use crate::error::{Error, Result};
 use crate::types::{Epoch, Generation, Lsn, Seqno};
@@ -79,26 +80,36 @@ impl Buffer {
             self.close();
             let mut segment = segment;
             let mut start = self.next_start();
-            if start.plus((GROUP_HEADER_BYTES + needed) as u64) > segment.end() {
+            while start.plus((GROUP_HEADER_BYTES + needed) as u64) > segment.end() {
+                if start == segment.first_group() {
+                    // Too small for the record and still empty, as the first ones of an epoch are that began
+                    // on a full disk. A replay goes from one segment to the next over groups only.
+                    let group = self.open_group(segment.clone(), start);
+                    group.witness = true;
+                    group.records = 1;
+                    put_witness(&mut group.bytes);
+                    self.close();
+                }
                 segment = space.after(&segment).ok_or_else(not_started)?;
                 start = segment.first_group();
                 self.segment = Some(segment.clone());
             }
-            let mut bytes = self.recycled.pop().unwrap_or_default();
-            bytes.resize(GROUP_HEADER_BYTES, 0);
-            self.groups.push(PendingGroup {
-                lsn: start,
-                segment,
-                bytes,
-                records: 0,
-                witness: false,
-            });
-            self.open = true;
-            self.align = false;
+            self.open_group(segment, start);
         }
         let group = self.groups.last_mut().ok_or_else(not_started)?;
         group.records += 1;
         Ok(group)
+    }
+
+    fn open_group(&mut self, segment: Arc<Segment>, start: Lsn) -> &mut PendingGroup {
+        let mut bytes = self.recycled.pop().unwrap_or_default();
+        bytes.resize(GROUP_HEADER_BYTES, 0);
+        self.open = true;
+        self.align = false;
+        let group = PendingGroup { lsn: start, segment, bytes, records: 0, witness: false };
+        let index = self.groups.len();
+        self.groups.push(group);
+        &mut self.groups[index]
     }
 
     pub fn close(&mut self) {

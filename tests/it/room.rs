@@ -1,7 +1,9 @@
 //! The log takes room as it is needed, and gives it back.
 
-use highwater::Database;
+use highwater::fs::sim::SimDisk;
+use highwater::{Database, Error};
 use std::path::Path;
+use std::sync::Arc;
 
 fn file_bytes(dir: &Path) -> u64 {
     std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
@@ -41,4 +43,31 @@ fn compacting_what_was_just_opened_gives_log_files_back() {
     let twice = file_bytes(dir.path());
     let tables = 3000 * 4000;
     assert!(once < before && twice < tables + (4 << 20), "{before} {once} {twice} bytes");
+}
+
+/// Each merge that found no room at its very end left an unfinished table, and the next one tried again.
+#[test]
+fn a_merge_that_finds_no_room_leaves_no_files() {
+    let disk = SimDisk::new();
+    let builder = Database::builder().background(false).file_system(Arc::new(disk.clone()));
+    let db = builder.open("/db").unwrap();
+    let items = db.keyspace("items").unwrap();
+    for round in 0..6_u8 {
+        items.insert([round], vec![round; 900_000]).unwrap();
+        db.checkpoint().unwrap();
+    }
+    let tables = || {
+        let files = disk.files();
+        files.iter().filter(|(path, _)| path.to_string_lossy().contains("table-")).count()
+    };
+    assert_eq!(tables(), 6);
+    disk.set_capacity(Some(disk.used_bytes() + 100_000));
+    for _ in 0..3 {
+        assert!(matches!(db.compact(), Err(Error::NoSpace { .. })));
+        assert_eq!(tables(), 6);
+    }
+    disk.set_capacity(None);
+    db.compact().unwrap();
+    assert_eq!(tables(), 1);
+    assert_eq!(items.len().unwrap(), 6);
 }
