@@ -36,7 +36,7 @@ pub struct Globals {
     )]
     keys: Form,
     /// Show values in what inspects the log and the files
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide = true)]
     show_values: bool,
     /// Wait so long for a database that is in use: 500ms, 10s, 2m [default: not at all]
     #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
@@ -45,7 +45,7 @@ pub struct Globals {
     #[arg(long, global = true)]
     yes: bool,
     /// Take a torn or unwitnessed tail for damage: exit code 4
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide = true)]
     strict: bool,
     /// When to use colour [default: on a terminal]
     #[arg(

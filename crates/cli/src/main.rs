@@ -10,16 +10,21 @@
 //! and write nothing; no command panics on any argument, file or closed pipe.
 
 mod commands;
+#[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod console;
 mod csv_form;
 mod drill;
 mod exit;
+#[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod failure;
 mod human;
 mod interrupt;
 mod jsonl_form;
+#[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod open;
+#[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod output;
+#[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod progress;
 mod records;
 mod text;
