@@ -95,24 +95,45 @@ impl<'a> Walk<'a> {
     }
 
     /// To the first key of a leaf after this one.
+    ///
+    /// While a node is split, a reader may find the whole of it left of its right part, and has then passed
+    /// keys that come again.
     fn step_to_next_leaf(&mut self) -> bool {
+        let passed = self.leaf.count().checked_sub(1).map(|last| self.leaf.record(last).key());
         loop {
             let Some(leaf) = self.leaf.next(self.tree) else { return false };
             leaf.prefetch_neighbours(|index| index + 1);
             (self.leaf, self.index) = (leaf, 0);
-            if leaf.count() > 0 {
+            if leaf.count() == 0 {
+                continue;
+            }
+            if let Some(passed) = passed
+                && leaf.record(0).key() <= passed
+            {
+                self.index = leaf.search_from_outside(passed).child();
+            }
+            if self.index < leaf.count() {
                 return true;
             }
         }
     }
 
-    /// Behind the last key of a leaf before this one.
+    /// Behind the last key of a leaf before this one. (As above.)
     fn step_to_leaf_before(&mut self) -> bool {
+        let passed = (self.leaf.count() > 0).then(|| self.leaf.record(0).key());
         loop {
             let Some(leaf) = self.leaf.prev(self.tree) else { return false };
             leaf.prefetch_neighbours(|index| index.wrapping_sub(1));
             (self.leaf, self.index) = (leaf, leaf.count());
-            if leaf.count() > 0 {
+            if leaf.count() == 0 {
+                continue;
+            }
+            if let Some(passed) = passed
+                && leaf.record(leaf.count() - 1).key() >= passed
+            {
+                self.index = leaf.search_from_outside(passed).index;
+            }
+            if self.index > 0 {
                 return true;
             }
         }
@@ -232,6 +253,13 @@ impl<'a> LeafView<'a> {
     /// Where a key is or belongs.
     fn search(&self, key: &[u8]) -> Found {
         self.keys.search(self.order, key)
+    }
+
+    /// Where a key is or belongs that may lie outside of the leaf's bounds, and so lack its prefix.
+    fn search_from_outside(&self, key: &[u8]) -> Found {
+        let compare = |index: usize| self.record(index).key().cmp(key);
+        let smaller = (0..self.count()).take_while(|index| compare(*index).is_lt()).count();
+        Found { index: smaller, exact: smaller < self.count() && compare(smaller).is_eq() }
     }
 
     /// Asks the processor for all records.

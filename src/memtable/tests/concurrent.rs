@@ -1,6 +1,6 @@
 //! One writer and two readers at a time. Readers learn a seqno from an atomic and check all that they see.
 
-use super::{Random, SPACE, scaled};
+use super::{Random, SPACE};
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::memtable::Memtable;
 use crate::types::Seqno;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// exactly that number everywhere, and only the keys that the batches up to it brought.
 #[test]
 fn readers_see_whole_batches_beside_a_writer() {
-    let (base, added_per_batch, batches) = (scaled(200), 7, scaled(300));
+    let (base, added_per_batch, batches) = if cfg!(miri) { (20, 7, 5) } else { (200, 7, 300) };
     let key = |number: u64, random: bool| {
         let spread = if random { number.wrapping_mul(0x9E37_79B9_7F4A_7C15) } else { number };
         [b"prefix/that/is/shared/".as_slice(), &spread.to_be_bytes()].concat()
@@ -77,7 +77,7 @@ fn readers_see_whole_batches_beside_a_writer() {
 /// Growth without rewrites, so that splits happen beside readers all the time.
 #[test]
 fn readers_miss_nothing_while_nodes_split() {
-    let count = scaled(60_000);
+    let count = if cfg!(miri) { 100 } else { 60_000 };
     for style in 0..3u64 {
         let key = |number: u64| match style {
             0 => number.to_be_bytes(),
@@ -120,7 +120,7 @@ fn readers_miss_nothing_while_nodes_split() {
 /// Range deletions beside readers: each seqno has its own, exact picture.
 #[test]
 fn readers_see_whole_range_deletions() {
-    let (count, rounds) = (scaled(500), scaled(400));
+    let (count, rounds) = if cfg!(miri) { (20, 4) } else { (500, 400) };
     let memtable = Memtable::new();
     let published = AtomicU64::new(0);
     let key = |number: u64| (number * 3).to_be_bytes();
