@@ -21,12 +21,17 @@ pub fn install() {
         if CAME.swap(true, Ordering::SeqCst) {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
-        let cleaning = CLEANING.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(cleaning) = cleaning {
-            cleaning();
-        }
-        std::process::exit(i32::from(Exit::Interrupted.code()));
+        end(Exit::Interrupted);
     });
+}
+
+/// Does a command's own cleaning up and ends the process.
+pub fn end(exit: Exit) -> ! {
+    let cleaning = CLEANING.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(cleaning) = cleaning {
+        cleaning();
+    }
+    std::process::exit(i32::from(exit.code()));
 }
 
 /// Sets what is to be done before an interrupt ends the process.

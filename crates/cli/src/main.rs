@@ -20,14 +20,18 @@ mod failure;
 mod human;
 mod interrupt;
 mod jsonl_form;
+mod layout;
 #[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod open;
 #[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod output;
 #[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod progress;
+mod receipt;
 mod records;
+mod rescue;
 mod text;
+mod time;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -66,6 +70,9 @@ enum Command {
     Compact(commands::compact::Args),
     Import(commands::import::Args),
     Export(commands::export::Args),
+    Salvage(commands::salvage::Args),
+    Backup(commands::backup::Args),
+    Restore(commands::restore::Args),
     Drill(drill::Args),
     #[command(hide = true, name = "drill-child")]
     DrillChild(drill::child::Args),
@@ -85,6 +92,9 @@ fn main() -> ExitCode {
         Command::Compact(args) => commands::compact::run(&args, &console),
         Command::Import(args) => commands::import::run(&args, &console),
         Command::Export(args) => commands::export::run(&args, &console),
+        Command::Salvage(args) => commands::salvage::run(&args, &console),
+        Command::Backup(args) => commands::backup::run(&args, &console),
+        Command::Restore(args) => commands::restore::run(&args, &console),
         Command::Drill(args) => drill::run(&args, &console),
         Command::DrillChild(args) => drill::child::run(&args),
     };

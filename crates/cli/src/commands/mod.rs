@@ -1,5 +1,6 @@
 //! The commands, one file each. (The drill has a folder of its own.)
 
+pub mod backup;
 pub mod checkpoint;
 pub mod compact;
 pub mod export;
@@ -7,5 +8,7 @@ pub mod get;
 pub mod import;
 pub mod info;
 pub mod put;
+pub mod restore;
 pub mod rm;
+pub mod salvage;
 pub mod scan;

@@ -4,5 +4,6 @@ mod damage;
 mod drill;
 mod everyday;
 mod records;
+mod rescue;
 mod support;
 mod trouble;

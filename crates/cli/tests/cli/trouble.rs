@@ -173,8 +173,21 @@ fn an_interrupt_has_its_own_exit_code() {
 #[test]
 fn help_fits_a_terminal_and_has_examples() {
     let place = Place::new();
-    let commands =
-        ["info", "get", "put", "rm", "scan", "checkpoint", "compact", "import", "export", "drill"];
+    let commands = [
+        "info",
+        "get",
+        "put",
+        "rm",
+        "scan",
+        "checkpoint",
+        "compact",
+        "import",
+        "export",
+        "salvage",
+        "backup",
+        "restore",
+        "drill",
+    ];
     let top = place.ok(&["--help"]);
     for command in commands {
         assert!(top.contains(&format!("  {command}")), "{top}");
