@@ -51,6 +51,33 @@ pub struct Builder {
     pub(crate) background: bool,
     pub(crate) witness_delay: Duration,
     pub(crate) block_cache_bytes: usize,
+    pub(crate) sizes: Sizes,
+}
+
+/// Sizes that are fixed but for simulations, where a small database goes through its life in few
+/// operations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// The smallest log segment, in bytes; the first ones of a database have this size.
+    pub segment_min_bytes: u64,
+    /// A segment that takes a few small groups, on a full disk, in bytes: more than a group.
+    pub segment_small_bytes: u64,
+    /// The largest group that the writer makes, header included, in bytes. (The format allows more.)
+    pub group_bytes: usize,
+    /// The writer keeps this much of the log for records that free space (drops) on a full disk.
+    pub kept_for_drops_bytes: u64,
+    /// Live log that never makes a checkpoint due, nor one at a close, in bytes.
+    pub live_log_bytes: u64,
+}
+
+impl Sizes {
+    pub const DEFAULT: Sizes = Sizes {
+        segment_min_bytes: 1 << 20,
+        segment_small_bytes: (256 << 10) + (64 << 10),
+        group_bytes: 256 << 10,
+        kept_for_drops_bytes: 16 << 10,
+        live_log_bytes: 4 << 20,
+    };
 }
 
 impl Default for Builder {
@@ -67,6 +94,7 @@ impl Default for Builder {
             background: true,
             witness_delay: Duration::from_millis(100),
             block_cache_bytes: 32 << 20,
+            sizes: Sizes::DEFAULT,
         }
     }
 }
@@ -150,6 +178,24 @@ impl Builder {
         self
     }
 
+    /// A database as small as it gets, for simulations: segments of 32 KiB, groups of 8 KiB, tables of
+    /// 16 KiB, and any memory budget. The format is the same, and so is the code but for the sizes. Slow
+    /// on a real disk, and on a full one there is less left for drops.
+    #[doc(hidden)]
+    pub fn simulation_sizes(mut self, memory_budget: usize) -> Self {
+        self.segment_bytes = 32 << 10;
+        self.table_bytes = 16 << 10;
+        self.memory_budget = memory_budget;
+        self.sizes = Sizes {
+            segment_min_bytes: 32 << 10,
+            segment_small_bytes: 24 << 10,
+            group_bytes: 8 << 10,
+            kept_for_drops_bytes: 2 << 10,
+            live_log_bytes: 128 << 10,
+        };
+        self
+    }
+
     /// Opens the database at `path`, creates it if allowed, recovers it if it was not closed cleanly.
     ///
     /// # Errors
@@ -183,6 +229,6 @@ impl Builder {
 
     /// Bytes of log that may be live before a checkpoint is due.
     pub(crate) fn live_log_limit(&self) -> u64 {
-        (self.memory_budget as u64).max(4 << 20)
+        (self.memory_budget as u64).max(self.sizes.live_log_bytes)
     }
 }

@@ -22,14 +22,13 @@ use crate::error::{Error, Result};
 use crate::fresh;
 use crate::fs::FileSystem;
 use crate::manifest::{Manifest, RunEntry};
-use crate::options::Builder;
+use crate::options::{Builder, Sizes};
 use crate::recovery::plan::table_metas;
 use crate::stats::Counters;
 use crate::table::{BlockCache, ReadMode, TableMeta};
 use crate::types::{DatabaseId, FileId, Generation, Lsn, Seqno};
 use crate::view::Run;
 use crate::wal::buffer::align_up;
-use crate::wal::space::SEGMENT_MIN_BYTES;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -339,7 +338,7 @@ fn write(
         checkpoint_seqno: reached.seqno,
         checkpoint_lsn: lsn,
         segment_base: lsn,
-        next_segment_bytes: SEGMENT_MIN_BYTES,
+        next_segment_bytes: Sizes::DEFAULT.segment_min_bytes,
         epochs: Vec::new(),
         last_epoch: record.manifest.last_epoch.max(log.last_epoch()),
         clean: true,

@@ -8,7 +8,8 @@
 use crate::error::Result;
 use crate::fs::FileSystem;
 use crate::options::Builder;
-use crate::recovery::plan::{OpenPlan, Plan, Reader, plan, table_metas};
+use crate::recovery::decide::{Judged, Row, TABLE};
+use crate::recovery::plan::{OpenPlan, Plan, Reader, plan, plan_judged, table_metas};
 use crate::table::{BlockCache, ReadMode, Table};
 use crate::types::{DatabaseId, Epoch, Generation, Lsn, Seqno};
 use std::path::Path;
@@ -146,6 +147,32 @@ pub fn explain(fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<Forecast> {
         Plan::Create => Forecast::Create,
         Plan::Open(found) => Forecast::Open(Box::new(explanation(dir, &found)?)),
     })
+}
+
+/// A row of recovery's decision table in words: place, vouched, closed, verdict.
+#[doc(hidden)]
+pub type DecisionRow = (String, bool, bool, String);
+
+/// [`explain`], and which rows of recovery's decision table it asked: place, vouched, closed and verdict
+/// in words. For simulations that count them; not part of the interface.
+#[doc(hidden)]
+pub fn explain_judged(fs: &dyn FileSystem, dir: &Path) -> (Result<Forecast>, Vec<DecisionRow>) {
+    let judged = Judged::default();
+    let forecast = plan_judged(fs, dir, Reader::Alone, &judged).and_then(|found| match found {
+        Plan::Create => Ok(Forecast::Create),
+        Plan::Open(found) => Ok(Forecast::Open(Box::new(explanation(dir, &found)?))),
+    });
+    (forecast, judged.into_inner().iter().map(in_words).collect())
+}
+
+fn in_words((place, vouched, closed, verdict): &Row) -> DecisionRow {
+    (format!("{place:?}"), *vouched, *closed, format!("{verdict:?}"))
+}
+
+/// All rows of recovery's decision table, in the words of [`explain_judged`].
+#[doc(hidden)]
+pub fn decision_rows() -> Vec<DecisionRow> {
+    TABLE.iter().map(in_words).collect()
 }
 
 /// Reads and checks every byte that the database depends on. `progress` is told, now and then, how many

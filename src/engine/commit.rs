@@ -128,6 +128,16 @@ impl Engine {
         self.after_commit(applied.lsn)
     }
 
+    /// A commit that changed nothing makes what it read, which lies before `read_to`, as durable as it
+    /// asked to be itself.
+    pub fn settle_read(&self, read_to: Lsn, durability: Durability) -> Result<()> {
+        match durability {
+            Durability::Sync => self.log.flush(read_to, Reach::Durable),
+            Durability::Buffered => self.log.flush(read_to, Reach::Written),
+            Durability::Memory => Ok(()),
+        }
+    }
+
     /// What is due after a commit: wakes the threads that do it, or does it here if there are none.
     pub fn after_commit(&self, lsn: Lsn) -> Result<()> {
         if self.options.background {

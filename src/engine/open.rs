@@ -21,7 +21,7 @@ use crate::view::{Layer, MemoryLayer, Run, View};
 use crate::wal::log::{Log, Reach};
 use crate::wal::reserve::RESERVE_EPOCH_BYTES;
 use crate::wal::reserve::Reserve;
-use crate::wal::space::{LogSpace, SEGMENT_MIN_BYTES, Spare};
+use crate::wal::space::{LogSpace, Spare};
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::VecDeque;
@@ -30,8 +30,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Live log above which a clean close takes a checkpoint, so that the next open is quick, in bytes.
-const CLOSE_CHECKPOINT_BYTES: u64 = 4 << 20;
 /// Segments of earlier lives, each with a little live log, that a close leaves without a checkpoint.
 const CLOSE_OLDER_SEGMENTS: usize = 2;
 /// How long a close waits for a write transaction of another thread.
@@ -128,7 +126,8 @@ impl Engine {
         self.log.check()?;
         let end = self.log.end();
         self.log.flush(end, Reach::Durable)?;
-        let long = self.live_log_bytes() > CLOSE_CHECKPOINT_BYTES;
+        // With more live log than that the next open would not be quick.
+        let long = self.live_log_bytes() > self.options.sizes.live_log_bytes;
         let scattered = self.recovery.live_segments.len() > CLOSE_OLDER_SEGMENTS;
         let replayed_still_live = writer.older_log_bytes > 0;
         if long || (scattered && replayed_still_live) || !self.pending.lock().is_empty() {
@@ -251,7 +250,7 @@ fn create(options: Builder, dir: &Path, lock: Box<dyn LockGuard>) -> Result<Engi
         written_micros: now,
         next_file_id: FileId(1),
         next_keyspace_id: KeyspaceId(1),
-        next_segment_bytes: SEGMENT_MIN_BYTES,
+        next_segment_bytes: options.sizes.segment_min_bytes,
         clean: true,
         ..Manifest::default()
     };
@@ -356,7 +355,7 @@ fn build(
     let fs = options.file_system.clone();
     let counters = Arc::new(Counters::default());
     let database = manifest.database;
-    let space = LogSpace::new(fs.clone(), dir, database, options.segment_bytes);
+    let space = LogSpace::new(fs.clone(), dir, database, options.segment_bytes, options.sizes);
     Engine {
         log: Log::new(counters.clone(), rebuilt.last_seqno),
         space,

@@ -37,6 +37,9 @@ pub enum Verdict {
 /// One row: place, vouched, closed by the manifest, verdict.
 pub type Row = (Place, bool, bool, Verdict);
 
+/// What was looked up, in the order of asking.
+pub type Judged = std::cell::RefCell<Vec<Row>>;
+
 /// The decisions.
 pub const TABLE: [Row; 24] = {
     use Place::*;

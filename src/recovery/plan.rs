@@ -4,7 +4,7 @@
 //! where the log ends and why, which files are dead, and whether `apply` has to do anything. What it
 //! cannot accept comes back as the error that `open` would give.
 
-use super::decide::{Place, Verdict};
+use super::decide::{Judged, Place, Verdict};
 use super::directory::{Directory, SegmentFile, read_manifest};
 use super::replay::{Assembler, Transaction, TransactionSink};
 use super::walk::{GroupPlace, Sink, Walk};
@@ -109,6 +109,16 @@ pub enum Reader {
 
 /// Plans the opening of `dir`.
 pub fn plan(fs: &dyn FileSystem, dir: &Path, reader: Reader) -> Result<Plan> {
+    plan_judged(fs, dir, reader, &Judged::default())
+}
+
+/// The same; `judged` takes the rows of the decision table that were asked, also if the plan refuses.
+pub fn plan_judged(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    reader: Reader,
+    judged: &Judged,
+) -> Result<Plan> {
     let Some(directory) = Directory::read(fs, dir)? else { return Ok(Plan::Create) };
     if !directory.has_manifest {
         directory.check_empty(dir)?;
@@ -116,7 +126,7 @@ pub fn plan(fs: &dyn FileSystem, dir: &Path, reader: Reader) -> Result<Plan> {
     }
     let manifest = read_manifest(fs, dir, reader != Reader::Owner)?;
     let listed = check_tables(dir, &manifest, &directory)?;
-    let walk = Walk { fs, dir, manifest: &manifest, segments: &directory.segments };
+    let walk = Walk { fs, dir, manifest: &manifest, segments: &directory.segments, judged };
 
     let mut check = Check::new(dir, &directory, manifest.checkpoint_seqno);
     let mut spans = Vec::new();
@@ -214,7 +224,8 @@ pub fn replay(
 ) -> Result<()> {
     let segments: Vec<SegmentFile> =
         plan.live_segments.iter().map(|(_, segment)| segment.clone()).collect();
-    let walk = Walk { fs, dir, manifest: &plan.manifest, segments: &segments };
+    let judged = Judged::default();
+    let walk = Walk { fs, dir, manifest: &plan.manifest, segments: &segments, judged: &judged };
     let mut replay = Replay { assembler: Assembler::new(plan.manifest.checkpoint_seqno), sink };
     for span in plan.spans.iter().filter(|span| span.end > span.from) {
         // The plan knows where the span ends.

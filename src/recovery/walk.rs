@@ -7,7 +7,7 @@
 //! a group did not fit into the rest of its segment, as the first of the next segment. A group counts only
 //! if its header, body, position, epoch, salt, and its link to the group before it are right.
 
-use super::decide::{Place, Verdict, decide};
+use super::decide::{Judged, Place, Verdict, decide};
 use super::directory::SegmentFile;
 use crate::error::{Error, Result};
 use crate::fs::{self, File, FileSystem, OpenMode};
@@ -73,6 +73,8 @@ pub struct Walk<'a> {
     pub dir: &'a Path,
     pub manifest: &'a Manifest,
     pub segments: &'a [SegmentFile],
+    /// Takes what was looked up in the decision table.
+    pub judged: &'a Judged,
 }
 
 impl Walk<'_> {
@@ -179,6 +181,7 @@ impl Walk<'_> {
         };
         vouched = vouched.max(evidence.vouched);
         let verdict = decide(place, vouched > end, range.end.is_some());
+        self.judged.borrow_mut().push((place, vouched > end, range.end.is_some(), verdict));
         if verdict == Verdict::Damage {
             let offset = end.get() - segment.header.base.get();
             return Err(Error::Damage {

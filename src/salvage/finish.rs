@@ -6,9 +6,9 @@ use super::write::Build;
 use crate::error::Result;
 use crate::fresh;
 use crate::manifest::{KeyspaceEntry, Manifest};
+use crate::options::Sizes;
 use crate::types::{Epoch, FileId, Generation, KeyspaceId, Lsn, Seqno};
 use crate::wal::buffer::align_up;
-use crate::wal::space::SEGMENT_MIN_BYTES;
 
 impl Build<'_> {
     /// Names what was lost, and writes the manifest.
@@ -63,7 +63,7 @@ impl Build<'_> {
             checkpoint_seqno: last_seqno,
             checkpoint_lsn: lsn,
             segment_base: lsn,
-            next_segment_bytes: SEGMENT_MIN_BYTES,
+            next_segment_bytes: Sizes::DEFAULT.segment_min_bytes,
             last_epoch: Epoch(epochs).max(manifest.map_or(Epoch(0), |m| m.last_epoch)),
             clean: true,
             salvaged: true,

@@ -21,7 +21,6 @@ use crate::options::Durability;
 use crate::slice::Slice;
 use crate::types::{KeyspaceId, Lsn, Seqno};
 use crate::view::{Layer, Range, View, prefix_bounds};
-use crate::wal::log::Reach;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -143,9 +142,7 @@ impl OptimisticTx {
         let engine = self.db.engine.clone();
         let read_to = engine.log.end();
         let Some(applied) = self.place()? else {
-            if durability == Durability::Sync {
-                engine.log.flush(read_to, Reach::Durable)?;
-            }
+            engine.settle_read(read_to, durability)?;
             return Ok(read_to);
         };
         engine.settle(applied, durability)?;

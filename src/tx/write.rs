@@ -13,7 +13,6 @@ use crate::options::Durability;
 use crate::slice::Slice;
 use crate::types::{Lsn, Seqno};
 use crate::view::{Range, View, prefix_bounds};
-use crate::wal::log::Reach;
 use parking_lot::{ArcMutexGuard, RawMutex};
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -284,9 +283,7 @@ impl WriteTx {
         let db = self.db.clone();
         match self.place()? {
             Placed::Nothing(read_to) => {
-                if durability == Durability::Sync {
-                    db.engine.log.flush(read_to, Reach::Durable)?;
-                }
+                db.engine.settle_read(read_to, durability)?;
                 Ok(read_to)
             }
             Placed::Commit(applied) => {

@@ -10,7 +10,7 @@
 use super::group::{BLOCK_BYTES, GROUP_HEADER_BYTES};
 use super::log::Reach;
 use super::record::put_witness;
-use super::space::{LogSpace, Segment, WRITER_GROUP_BYTES};
+use super::space::{LogSpace, Segment};
 use crate::error::{Error, Result};
 use crate::types::{Epoch, Generation, Lsn, Seqno};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl Buffer {
             && self.groups.last().is_some_and(|group| {
                 let bytes = group.bytes.len() + needed;
                 !group.witness
-                    && bytes <= WRITER_GROUP_BYTES
+                    && bytes <= space.sizes.group_bytes
                     && group.lsn.plus(bytes as u64) <= segment.end()
             });
         if !fits_open {

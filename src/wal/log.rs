@@ -16,7 +16,7 @@
 use super::buffer::{Buffer, align_up, note};
 use super::group::{BLOCK_BYTES, GROUP_HEADER_BYTES, GroupHeader, body_crc};
 use super::record;
-use super::space::{LogSpace, Segment, WRITER_GROUP_BYTES};
+use super::space::{LogSpace, Segment};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier};
 use crate::stats::Counters;
@@ -119,12 +119,13 @@ impl Log {
     ) -> Result<Lsn> {
         let mut buffer = self.buffer.lock();
         let whole = record::commit_record_bytes(operations.len());
-        if whole <= WRITER_GROUP_BYTES - GROUP_HEADER_BYTES {
+        if whole <= space.sizes.group_bytes - GROUP_HEADER_BYTES {
             let group = buffer.room_for(space, whole)?;
             record::put_commit(&mut group.bytes, seqno, time_micros, operations);
         } else {
-            let piece_bytes =
-                WRITER_GROUP_BYTES - GROUP_HEADER_BYTES - record::FINAL_FRAGMENT_OVERHEAD_BYTES;
+            let piece_bytes = space.sizes.group_bytes
+                - GROUP_HEADER_BYTES
+                - record::FINAL_FRAGMENT_OVERHEAD_BYTES;
             let count = operations.len().div_ceil(piece_bytes);
             for (index, piece) in operations.chunks(piece_bytes).enumerate() {
                 let needed = piece.len() + record::FINAL_FRAGMENT_OVERHEAD_BYTES;

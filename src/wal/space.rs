@@ -23,22 +23,15 @@ use super::segment::{SegmentHeader, is_segment_length, segment_name};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, File, FileSystem, OpenMode};
 use crate::manifest::names;
+use crate::options::Sizes;
 use crate::types::{DatabaseId, Epoch, Generation, Lsn};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The smallest segment, in bytes; the first ones of a database have this size.
-pub const SEGMENT_MIN_BYTES: u64 = 1 << 20;
 /// A segment that takes no group, on a full disk, in bytes.
 const SEGMENT_TINY_BYTES: u64 = 8 << 10;
-/// A segment that takes a few small groups, on a full disk, in bytes. See [`usable_bytes`].
-const SEGMENT_SMALL_BYTES: u64 = WRITER_GROUP_BYTES as u64 + (64 << 10);
-/// The largest group that the writer makes, header included, in bytes. (The format allows more.)
-pub const WRITER_GROUP_BYTES: usize = 256 << 10;
-/// The writer keeps this much of the log for records that free space (drops) on a full disk.
-const KEPT_FOR_DROPS_BYTES: u64 = 16 << 10;
 
 /// A named, synced segment file.
 #[derive(Debug)]
@@ -81,6 +74,7 @@ pub struct LogSpace {
     dir: PathBuf,
     database: DatabaseId,
     segment_max_bytes: u64,
+    pub sizes: Sizes,
     /// Disk kept for what must also work when it is full.
     pub reserve: Reserve,
     /// Held while segments are made, so that they follow each other.
@@ -136,14 +130,16 @@ impl LogSpace {
         dir: &Path,
         database: DatabaseId,
         segment_max_bytes: u64,
+        sizes: Sizes,
     ) -> LogSpace {
-        let state = State { next_bytes: SEGMENT_MIN_BYTES, ..State::default() };
+        let state = State { next_bytes: sizes.segment_min_bytes, ..State::default() };
         LogSpace {
             reserve: Reserve::new(fs.clone(), dir),
             fs,
             dir: dir.to_path_buf(),
             database,
-            segment_max_bytes: segment_max_bytes.max(SEGMENT_MIN_BYTES),
+            segment_max_bytes: segment_max_bytes.max(sizes.segment_min_bytes),
+            sizes,
             making: Mutex::new(()),
             state: Mutex::new(state),
         }
@@ -158,12 +154,13 @@ impl LogSpace {
         if fresh_only {
             let mut state = self.state.lock();
             held = std::mem::take(&mut state.spares);
-            state.next_bytes = SEGMENT_MIN_BYTES;
+            state.next_bytes = self.sizes.segment_min_bytes;
         }
         let next_bytes = self.state.lock().next_bytes;
         let mut outcome = self.prepare_two(&new, [next_bytes; 2]);
         // A full disk: small segments name the epoch and take what frees space; other commits wait.
-        for bytes in [[SEGMENT_SMALL_BYTES, SEGMENT_TINY_BYTES], [SEGMENT_TINY_BYTES; 2]] {
+        let small_bytes = self.sizes.segment_small_bytes;
+        for bytes in [[small_bytes, SEGMENT_TINY_BYTES], [SEGMENT_TINY_BYTES; 2]] {
             if matches!(outcome, Err(Error::NoSpace { .. })) {
                 outcome = self.prepare_two(&new, bytes);
             }
@@ -214,7 +211,8 @@ impl LogSpace {
 
     /// The size that fresh segments start with in this life, in bytes.
     pub fn set_next_segment_bytes(&self, bytes: u64) {
-        self.state.lock().next_bytes = bytes.clamp(SEGMENT_MIN_BYTES, self.segment_max_bytes);
+        self.state.lock().next_bytes =
+            bytes.clamp(self.sizes.segment_min_bytes, self.segment_max_bytes);
     }
 
     /// Adds a segment of an earlier epoch that still holds live log; it dies when a checkpoint passes
@@ -245,10 +243,11 @@ impl LogSpace {
     /// # Errors
     /// [`Error::NoSpace`] if the disk is full; nothing was changed.
     pub fn reserve(&self, position: Lsn, bytes: u64, freeing: bool) -> Result<()> {
-        let groups = bytes / (WRITER_GROUP_BYTES as u64 / 2) + 2;
-        let kept = if freeing { 0 } else { KEPT_FOR_DROPS_BYTES };
+        let groups = bytes / (self.sizes.group_bytes as u64 / 2) + 2;
+        let kept = if freeing { 0 } else { self.sizes.kept_for_drops_bytes };
         let needed = bytes + groups * (BLOCK_BYTES + 256) + kept;
-        let lacks = || usable_bytes(&self.state.lock().segments, position) < needed;
+        let group_bytes = self.sizes.group_bytes;
+        let lacks = || usable_bytes(&self.state.lock().segments, position, group_bytes) < needed;
         if !lacks() {
             return Ok(());
         }
@@ -256,7 +255,7 @@ impl LogSpace {
         while lacks() {
             match self.prepare_next() {
                 Err(Error::NoSpace { .. }) if freeing => {
-                    self.prepare_more(SEGMENT_SMALL_BYTES)?;
+                    self.prepare_more(self.sizes.segment_small_bytes)?;
                     self.prepare_more(SEGMENT_TINY_BYTES)?;
                     return if lacks() { Err(NO_ROOM) } else { Ok(()) };
                 }
@@ -313,7 +312,7 @@ impl LogSpace {
         let mut state = self.state.lock();
         self.trim(&mut state, 0)?;
         self.reserve.shrink(RESERVE_MIN_BYTES)?;
-        state.next_bytes = SEGMENT_MIN_BYTES;
+        state.next_bytes = self.sizes.segment_min_bytes;
         drop(state);
         // Some file systems give the room back only when the names are gone for good.
         fs::sync_dir(&*self.fs, &self.dir, Barrier::SegmentName)
@@ -433,7 +432,7 @@ impl LogSpace {
         let mut names = (first..).map(|n| (n, self.dir.join(names::spare_segment_name(n))));
         let (number, path) = names.find(|(_, path)| missing(path)).expect("numbers have no end");
         self.state.lock().next_spare = number + 1;
-        let made = zero_file(&*self.fs, &path, wanted, SEGMENT_MIN_BYTES);
+        let made = zero_file(&*self.fs, &path, wanted, self.sizes.segment_min_bytes);
         let (file, bytes) = made.map_err(no_log_space)?;
         if bytes < wanted {
             self.state.lock().next_bytes = bytes;
@@ -464,7 +463,7 @@ impl LogSpace {
 
 /// Bytes that groups may use from `position` on, given that a segment takes groups only when its
 /// successor is ready, and that the end of each may be wasted by a group that does not fit.
-fn usable_bytes(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> u64 {
+fn usable_bytes(segments: &VecDeque<Arc<Segment>>, position: Lsn, group_bytes: usize) -> u64 {
     let takers = segments.len().saturating_sub(1);
     segments
         .iter()
@@ -472,7 +471,7 @@ fn usable_bytes(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> u64 {
         .filter(|s| s.end() > position)
         .map(|s| {
             let from = position.max(s.first_group());
-            (s.end().get() - from.get()).saturating_sub(WRITER_GROUP_BYTES as u64 + BLOCK_BYTES)
+            (s.end().get() - from.get()).saturating_sub(group_bytes as u64 + BLOCK_BYTES)
         })
         .sum()
 }

@@ -1,8 +1,44 @@
 //! The changes of a script, made in a database and in its model.
 
 use crate::model::State;
-use crate::script::{Change, value};
-use highwater::{Database, Durability, Snapshot};
+use crate::script::{Change, is_odd, value};
+use highwater::{Database, Durability, Snapshot, Ticket};
+
+/// Makes changes in a transaction; both kinds have the same calls.
+macro_rules! make {
+    ($tx:ident, $db:ident, $changes:ident, $seed:ident, $number:ident) => {
+        for change in $changes {
+            let keyspace = $db.existing_keyspace(keyspace_of(change))?;
+            match change {
+                Change::Put(_, key, bytes) => {
+                    $tx.insert(&keyspace, key, value($seed, $number, key, *bytes))?;
+                }
+                Change::Remove(_, key) => $tx.remove(&keyspace, key)?,
+                Change::RemoveRange(_, from, to) => {
+                    $tx.remove_range(&keyspace, from.as_str()..to.as_str())?;
+                }
+                Change::Clear(_) => $tx.clear(&keyspace)?,
+                Change::Undone(_, key, bytes) => {
+                    let before = $tx.savepoint();
+                    $tx.insert(&keyspace, key, value($seed, !$number, key, *bytes))?;
+                    let _inner = $tx.savepoint();
+                    $tx.remove(&keyspace, key)?;
+                    $tx.rollback_to(before)?;
+                }
+                Change::PopFirst(_) => _ = $tx.pop_first(&keyspace)?,
+                Change::PopLast(_) => _ = $tx.pop_last(&keyspace)?,
+                Change::Retain(_, from, to) => {
+                    $tx.retain(&keyspace, from.as_str()..to.as_str(), |_, value| is_odd(value))?;
+                }
+                Change::ExtractIf(_, from, to) => {
+                    let range = from.as_str()..to.as_str();
+                    let taken = $tx.extract_if(&keyspace, range, |_, value| is_odd(value))?;
+                    taken.into_iter().try_for_each(|entry| entry.map(drop))?;
+                }
+            }
+        }
+    };
+}
 
 /// Makes the changes of a step in one transaction.
 pub fn transact(
@@ -13,25 +49,33 @@ pub fn transact(
     durability: Durability,
 ) -> highwater::Result<()> {
     let mut tx = db.write()?;
-    for change in changes {
-        let keyspace = db.existing_keyspace(keyspace_of(change))?;
-        match change {
-            Change::Put(_, key, bytes) => {
-                tx.insert(&keyspace, key, value(seed, number, key, *bytes))?;
-            }
-            Change::Remove(_, key) => tx.remove(&keyspace, key)?,
-            Change::RemoveRange(_, from, to) => {
-                tx.remove_range(&keyspace, from.as_str()..to.as_str())?;
-            }
-            Change::Clear(_) => tx.clear(&keyspace)?,
-            Change::Undone(_, key, bytes) => {
-                let before = tx.savepoint();
-                tx.insert(&keyspace, key, value(seed, !number, key, *bytes))?;
-                tx.rollback_to(before)?;
-            }
-        }
-    }
+    make!(tx, db, changes, seed, number);
     tx.commit_with(durability).map(drop)
+}
+
+/// Makes them in one optimistic transaction.
+pub fn transact_optimistic(
+    db: &Database,
+    changes: &[Change],
+    seed: u64,
+    number: usize,
+    durability: Durability,
+) -> highwater::Result<()> {
+    let mut tx = db.optimistic()?;
+    make!(tx, db, changes, seed, number);
+    tx.commit_with(durability).map(drop)
+}
+
+/// Makes them in one transaction that does not wait.
+pub fn ticket(
+    db: &Database,
+    changes: &[Change],
+    seed: u64,
+    number: usize,
+) -> highwater::Result<Ticket> {
+    let mut tx = db.write()?;
+    make!(tx, db, changes, seed, number);
+    tx.commit_ticket()
 }
 
 /// Makes one change in the model.
@@ -46,6 +90,14 @@ pub fn apply(state: &mut State, change: &Change, seed: u64, number: usize) {
         }
         Change::Clear(name) => state.remove_range(name, &[], None),
         Change::Undone(..) => {}
+        Change::PopFirst(name) => state.pop(name, false),
+        Change::PopLast(name) => state.pop(name, true),
+        Change::Retain(name, from, to) => {
+            state.remove_if(name, from.as_bytes(), to.as_bytes(), |value| !is_odd(value));
+        }
+        Change::ExtractIf(name, from, to) => {
+            state.remove_if(name, from.as_bytes(), to.as_bytes(), is_odd);
+        }
     }
 }
 
@@ -56,7 +108,11 @@ pub fn keyspace_of(change: &Change) -> &'static str {
         | Change::Remove(name, ..)
         | Change::RemoveRange(name, ..)
         | Change::Clear(name)
-        | Change::Undone(name, ..) => name,
+        | Change::Undone(name, ..)
+        | Change::PopFirst(name)
+        | Change::PopLast(name)
+        | Change::Retain(name, ..)
+        | Change::ExtractIf(name, ..) => name,
     }
 }
 

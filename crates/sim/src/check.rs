@@ -1,19 +1,27 @@
 //! One image of a disk, put to the test.
 //!
-//! 1. Open succeeds, and shows the state after a number of commits within the window.
-//! 2. Dying at once and opening again shows the same state.
-//! 3. One more commit, a power cut, and a third open show that state and the commit, nothing else:
-//!    nothing that was rejected returns.
+//! Every image ([`Level::Open`]):
+//! 1. `explain` says that it can be opened, and how.
+//! 2. Open succeeds, does what was foretold (replayed transactions, last commit, bytes cut, no witness,
+//!    …), and shows the state after a number of commits within the window.
+//!
+//! Some images ([`Level::Full`]) also:
+//! 3. A read-only open shows a state of the window and writes nothing.
+//! 4. Dying at once, or losing power, and opening again shows the same state.
+//! 5. One more commit, a power cut, and a third open show that state and the commit, nothing else:
+//!    nothing that was rejected returns, and what was undecided stays as it was decided.
 //!
 //! Panics are caught and are violations, as are checks that take too long.
 
 use crate::model::{State, hash_of, read_state};
 use crate::run::{PATH, Window, options};
 use crate::script::Workload;
+use highwater::check::{DecisionRow, Forecast, explain_judged};
 use highwater::fs::sim::SimDisk;
 use highwater::{Database, Error};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
@@ -37,6 +45,27 @@ pub struct Failure {
     pub what: String,
 }
 
+/// How much of an image is checked; see the [module](self).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The forecast and one open.
+    Open,
+    /// And what comes after it.
+    Full,
+}
+
+/// Rows of recovery's decision table that were asked: place, vouched, closed, verdict.
+pub type Rows = Vec<DecisionRow>;
+
+/// What a check found.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The hash of the state that was found.
+    pub hash: u64,
+    /// The rows of the decision table that led to it.
+    pub rows: Rows,
+}
+
 /// Longest time that one check may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -51,8 +80,8 @@ impl Failure {
     }
 }
 
-/// Checks an image against all `states`; gives the number of the state found. `seed` decides the later
-/// power cuts.
+/// Checks an image against all `states`, in full; gives the hash of the state found. `seed` decides the
+/// later power cuts.
 pub fn check_image(
     image: &SimDisk,
     workload: &Workload,
@@ -60,11 +89,37 @@ pub fn check_image(
     window: Window,
     seed: u64,
 ) -> Result<u64, Failure> {
+    check_at(Level::Full, image, workload, states, window, seed).map(|checked| checked.hash)
+}
+
+/// The same at a level.
+pub fn check_at(
+    level: Level,
+    image: &SimDisk,
+    workload: &Workload,
+    states: &[State],
+    window: Window,
+    seed: u64,
+) -> Result<Checked, Failure> {
     guarded(|| {
+        match level {
+            Level::Full => read_only(&image.fork(), workload, states, window)?,
+            // Nobody cuts the power of this one again.
+            Level::Open => image.end_history(),
+        }
+        let (forecast, rows) = explain_judged(image, Path::new(PATH));
+        let forecast = forecast.map_err(|e| Failure::refused("the forecast", &e))?;
         let db = open(image, workload, "the first open")?;
+        foretold(&forecast, &db)?;
         let hash = hash(&db)?;
         let found = in_window(&db, hash, states, window)?;
+        if level == Level::Open {
+            // The close of a database that is thrown away need not be played.
+            image.set_read_only(true);
+            return Ok(Checked { hash, rows });
+        }
         let killed = image.kill();
+        image.set_read_only(true);
         drop(db);
         let disk = if seed.is_multiple_of(2) { killed } else { killed.power_cut(seed) };
         let db = open(&disk, workload, "the second open")?;
@@ -79,18 +134,62 @@ pub fn check_image(
         next.create("later");
         next.insert("later", b"after", Arc::from(&b"the crash"[..]));
         let cut = disk.power_cut(seed / 2);
+        disk.set_read_only(true);
         drop(db);
         let db = open(&cut, workload, "the third open")?;
         same(&db, next.hash(), &next, "the third open, after one more commit")?;
-        Ok(hash)
+        cut.set_read_only(true);
+        Ok(Checked { hash, rows })
     })
+}
+
+/// Open must have done what the plan alone said.
+fn foretold(forecast: &Forecast, db: &Database) -> Result<(), Failure> {
+    let did = db.recovery();
+    let agrees = match forecast {
+        Forecast::Create => did.created,
+        Forecast::Open(said) => {
+            !did.created
+                && (did.clean, did.unwitnessed_tail) == (said.clean, said.unwitnessed_tail)
+                && (did.last_seqno, did.tail) == (said.last_seqno, said.tail)
+                && did.replayed_transactions == said.replay.transactions
+                && did.replayed_operations == said.replay.operations
+                && did.replayed_bytes == said.replay.bytes
+                && did.trimmed_bytes == said.trim_bytes
+                && did.unfinished_transactions == said.unfinished_transactions
+        }
+        _ => false,
+    };
+    if agrees {
+        return Ok(());
+    }
+    Err(Failure::violation(format!("open did {did:?}, foretold was {forecast:?}")))
+}
+
+/// Opens an image read-only: it must show a state of the window and write no byte.
+fn read_only(
+    image: &SimDisk,
+    workload: &Workload,
+    states: &[State],
+    window: Window,
+) -> Result<(), Failure> {
+    let before = image.content_hash();
+    let opened = options(workload, image).read_only(true).open(PATH);
+    match opened {
+        Ok(db) => _ = in_window(&db, hash(&db)?, states, window)?,
+        Err(Error::NotFound { .. }) if window.least == 0 => {}
+        Err(error) => return Err(Failure::refused("a read-only open", &error)),
+    }
+    if image.content_hash() != before {
+        return Err(Failure::violation("a read-only open wrote"));
+    }
+    Ok(())
 }
 
 /// Whether the state with this hash lies in the window.
 pub fn find(hash: u64, states: &[State], window: Window) -> Option<usize> {
     (window.least..=window.most.min(states.len() - 1)).rev().find(|at| states[*at].hash() == hash)
 }
-
 /// As [`find`], with the difference in words if not.
 pub fn in_window(
     db: &Database,

@@ -1,77 +1,24 @@
 //! Power cuts: at every operation of a workload, and at every operation of the recoveries from them.
 //!
-//! For each cut the units that may have survived are decided in many ways ([`CrashPoint::choices`]). An
-//! image is opened once, however many cuts and choices lead to it: what an open finds depends on its
-//! bytes alone, and each cut compares it with its own window.
+//! For each cut the units that may have survived are decided in many ways ([`crate::choices`]). An image is
+//! opened once, however many cuts and choices lead to it: what an open finds depends on its bytes alone,
+//! and each cut compares it with its own window.
+//!
+//! Which images are checked in full, and which have their recovery cut, is decided by their hashes: the
+//! same images whatever the threads do.
 
-use crate::check::{Failure, check_image, find, guarded, in_window};
+use crate::check::{Failure, Level, check_at, find, guarded};
+use crate::choices::{Limits, choices as choices_of};
+pub use crate::effort::{DEEP, Effort, FULL, QUICK, SPARSE};
 use crate::model::State;
 use crate::random::Random;
 use crate::report::Tally;
 use crate::run::{PATH, Run, Window, options};
 use crate::script::{Workload, workload};
 use highwater::fs::Barrier;
-use highwater::fs::sim::{Choice, CrashPoint, EnumerationLimits, Outcome, Recording, SimDisk};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use highwater::fs::sim::{Choice, CrashPoint, Outcome, Recording, SimDisk};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-
-/// How much is tried.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    /// Its name, for replays.
-    pub name: &'static str,
-    /// Choices for each cut.
-    pub limits: EnumerationLimits,
-    /// Choices for each cut of a recovery.
-    pub nested_limits: EnumerationLimits,
-    /// Every so manieth image has its recovery cut.
-    pub nested_stride: usize,
-    /// Every so manieth image of a recovery has its own recovery cut, too.
-    pub deep_stride: usize,
-    /// Every so manieth case of faults and damage is tried.
-    pub stride: usize,
-}
-
-/// For tests.
-pub const QUICK: Effort = Effort {
-    name: "quick",
-    limits: EnumerationLimits {
-        exhaustive_units: 4,
-        per_family: 3,
-        samples: 6,
-        torn_sectors: true,
-    },
-    nested_limits: EnumerationLimits {
-        exhaustive_units: 2,
-        per_family: 1,
-        samples: 2,
-        torn_sectors: false,
-    },
-    nested_stride: 400,
-    deep_stride: 400,
-    stride: 7,
-};
-
-/// For the report.
-pub const FULL: Effort = Effort {
-    name: "full",
-    limits: EnumerationLimits {
-        exhaustive_units: 7,
-        per_family: 12,
-        samples: 24,
-        torn_sectors: true,
-    },
-    nested_limits: EnumerationLimits {
-        exhaustive_units: 4,
-        per_family: 3,
-        samples: 6,
-        torn_sectors: true,
-    },
-    nested_stride: 200,
-    deep_stride: 200,
-    stride: 1,
-};
 
 /// A recorded workload.
 #[derive(Debug)]
@@ -82,6 +29,8 @@ pub struct Recorded {
     pub recording: Recording,
     /// States after 0, 1, … commits.
     pub states: Vec<State>,
+    /// The kind of sync that the disk ignored.
+    pub without: Option<Barrier>,
 }
 
 /// Runs a workload without faults and records it.
@@ -91,21 +40,26 @@ pub fn record(name: &str, seed: u64) -> Result<Recorded, String> {
 
 /// The same on a disk that ignores one kind of sync.
 pub fn record_without(name: &str, seed: u64, barrier: Option<Barrier>) -> Result<Recorded, String> {
-    let workload = Arc::new(workload(name, seed).ok_or_else(|| format!("no workload {name}"))?);
-    let disk = SimDisk::with_seed(seed);
-    barrier.into_iter().for_each(|barrier| disk.disable_barrier(barrier));
+    let workload = workload(name, seed).ok_or_else(|| format!("no workload {name}"))?;
+    record_workload(Arc::new(workload), barrier)
+}
+
+/// The same of any workload.
+pub fn record_workload(
+    workload: Arc<Workload>,
+    without: Option<Barrier>,
+) -> Result<Recorded, String> {
+    let disk = SimDisk::with_seed(workload.seed);
+    without.into_iter().for_each(|barrier| disk.disable_barrier(barrier));
     let mut run = Run::new(workload.clone(), disk.clone(), false);
     run.all()?;
     let recording = disk.record();
     let (_, states) = run.abandon();
-    Ok(Recorded { workload, recording, states })
+    Ok(Recorded { workload, recording, states, without })
 }
 
 /// Which choice of which cut of which recovery, for a replay: one pair for each depth.
 pub type Trail = Vec<(usize, usize)>;
-
-/// Every so manieth image is opened read-only as well.
-const READ_ONLY_STRIDE: usize = 8;
 
 /// What an open of an image found, by its content.
 type Known = Mutex<HashMap<u64, u64>>;
@@ -113,18 +67,22 @@ type Known = Mutex<HashMap<u64, u64>>;
 /// Tries every cut of a workload, on `threads` threads.
 pub fn campaign(recorded: &Recorded, effort: &Effort, threads: usize, tally: &Tally) {
     let known = Known::default();
-    let images = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (known, images) = (&known, &images);
+            let known = &known;
             scope.spawn(move || {
-                let walker = recorded.recording.walker();
-                for point in walker.filter(|point| point.position() % threads == thread) {
-                    if tally.quiet && tally.failed_cases() > 0 {
+                let mut walker = recorded.recording.walker();
+                loop {
+                    if tally.is_over() {
                         return;
                     }
-                    tally.cuts.add(1);
-                    cut(recorded, effort, &point, known, images, tally);
+                    if walker.position() % threads == thread {
+                        tally.cuts.add(1);
+                        cut(recorded, effort, &walker.crash_point(), known, tally);
+                    }
+                    if !walker.advance() {
+                        return;
+                    }
                 }
             });
         }
@@ -132,59 +90,61 @@ pub fn campaign(recorded: &Recorded, effort: &Effort, threads: usize, tally: &Ta
     tally.states.add(recorded.states.len() as u64);
 }
 
-fn cut(
-    recorded: &Recorded,
-    effort: &Effort,
-    point: &CrashPoint,
-    known: &Known,
-    images: &AtomicUsize,
-    tally: &Tally,
-) {
+fn cut(recorded: &Recorded, effort: &Effort, point: &CrashPoint, known: &Known, tally: &Tally) {
+    let Recorded { workload, states, .. } = recorded;
     let window = Window::of(point.marks(), false);
     let process_window = Window::of(point.marks(), true);
     for (number, choice) in choices(point, &effort.limits).enumerate() {
+        if number % 64 == 0 && tally.is_over() {
+            return;
+        }
         let all_new = choice.outcomes().iter().all(|outcome| *outcome == Outcome::New);
         let window = if all_new { process_window } else { window };
         tally.choices.add(1);
         let hash = point.image_hash(&choice);
+        let trail = vec![(point.position(), number)];
+        let fail = |failure: &Failure| {
+            report(recorded, effort, point, &choice, &trail, failure, tally);
+        };
         let before = known.lock().expect("no holder panics").get(&hash).copied();
         if let Some(found) = before {
-            if find(found, &recorded.states, window).is_none() {
+            if find(found, states, window).is_none() {
                 let what = format!("an image seen before shows no state of {window:?}");
-                let failure = Failure::violation(what);
-                let trail = [(point.position(), number)];
-                report(recorded, effort, point, &choice, &trail, &failure, tally);
+                fail(&Failure::violation(what));
             }
             continue;
         }
+        let level = level(hash, effort, tally);
+        tally.images.add(u64::from(tally.is_new(hash)));
         let image = point.image(&choice);
-        let seed = hash ^ number as u64;
-        let fresh = image.fork();
-        tally.images.add(1);
-        match check_image(&image, &recorded.workload, &recorded.states, window, seed) {
-            Ok(found) => {
-                known.lock().expect("no holder panics").insert(hash, found);
+        match check_at(level, &image, workload, states, window, hash ^ number as u64) {
+            Ok(checked) => {
+                tally.asked(&checked.rows);
+                known.lock().expect("no holder panics").insert(hash, checked.hash);
             }
             Err(failure) => {
-                let trail = [(point.position(), number)];
-                report(recorded, effort, point, &choice, &trail, &failure, tally);
+                fail(&failure);
                 continue;
             }
         }
-        let count = images.fetch_add(1, Ordering::Relaxed);
-        if count.is_multiple_of(READ_ONLY_STRIDE) {
-            tally.read_only.add(1);
-            let checked = check_read_only(&fresh, &recorded.workload, &recorded.states, window);
-            if let Err(failure) = checked {
-                let trail = [(point.position(), number)];
-                report(recorded, effort, point, &choice, &trail, &failure, tally);
-            }
-        }
-        if count % effort.nested_stride == effort.nested_stride / 2 {
-            let trail = vec![(point.position(), number)];
-            nested(recorded, effort, &fresh, window, &trail, tally);
+        if picked(hash, effort.nested_stride, 1) {
+            tally.recoveries.add(1);
+            nested(recorded, effort, &point.image(&choice), window, &trail, tally);
         }
     }
+}
+
+/// One in `stride`, by the hash.
+fn picked(hash: u64, stride: usize, salt: u64) -> bool {
+    Random::new(hash ^ salt).number().is_multiple_of(stride.max(1) as u64)
+}
+
+fn level(hash: u64, effort: &Effort, tally: &Tally) -> Level {
+    if picked(hash, effort.full_stride, 2) {
+        tally.full_checks.add(1);
+        return Level::Full;
+    }
+    Level::Open
 }
 
 /// Cuts the recovery of an image at every operation; at depth 2 the recovery of some of those.
@@ -197,52 +157,58 @@ fn nested(
     tally: &Tally,
 ) {
     let Ok(recording) = record_recovery(image, recorded) else { return };
-    let mut seen = HashMap::new();
-    let mut count = 0;
-    for point in recording.walker() {
+    if recording.operations() == 0 {
+        return;
+    }
+    let Recorded { workload, states, .. } = recorded;
+    let mut seen = HashSet::new();
+    let mut walker = recording.walker();
+    loop {
+        let point = walker.crash_point();
         for (number, choice) in choices(&point, &effort.nested_limits).enumerate() {
-            if seen.insert(point.image_hash(&choice), ()).is_some() {
+            let hash = point.image_hash(&choice);
+            if !seen.insert(hash) || tally.is_over() {
                 continue;
             }
-            tally.nested_images.add(1);
-            let image = point.image(&choice);
-            let fresh = image.fork();
+            let count = if trail.len() == 1 { &tally.nested_images } else { &tally.deep_images };
+            count.add(1);
             let mut trail = trail.clone();
             trail.push((point.position(), number));
-            let seed = Random::new(number as u64).number();
-            let checked = check_image(&image, &recorded.workload, &recorded.states, window, seed);
-            if let Err(failure) = checked {
-                report(recorded, effort, &point, &choice, &trail, &failure, tally);
-                continue;
+            let level = level(hash, effort, tally);
+            let image = point.image(&choice);
+            match check_at(level, &image, workload, states, window, hash ^ number as u64) {
+                Ok(checked) => tally.asked(&checked.rows),
+                Err(failure) => {
+                    report(recorded, effort, &point, &choice, &trail, &failure, tally);
+                    continue;
+                }
             }
-            count += 1;
-            if trail.len() == 2 && count % effort.deep_stride == effort.deep_stride / 2 {
-                nested(recorded, effort, &fresh, window, &trail, tally);
+            if trail.len() == 2 && picked(hash, effort.deep_stride, 3) {
+                nested(recorded, effort, &point.image(&choice), window, &trail, tally);
             }
+        }
+        if !walker.advance() {
+            return;
         }
     }
 }
 
-/// Records an open, and a little use after it.
+/// Records an open.
 fn record_recovery(image: &SimDisk, recorded: &Recorded) -> Result<Recording, Failure> {
     guarded(|| {
         let db = options(&recorded.workload, image)
             .open(PATH)
             .map_err(|e| Failure::violation(e.to_string()))?;
         let recording = image.record();
+        image.set_read_only(true);
         drop(db);
         Ok(recording)
     })
 }
 
 /// The choices of a point, always the same ones.
-fn choices<'a>(
-    point: &'a CrashPoint,
-    limits: &EnumerationLimits,
-) -> impl Iterator<Item = Choice> + use<'a> {
-    let seed = Random::new(point.position() as u64).number();
-    let all = Choice::all(Outcome::New, point.units().len());
-    std::iter::once(all).chain(point.choices(limits, seed))
+fn choices<'a>(point: &'a CrashPoint, limits: &Limits) -> impl Iterator<Item = Choice> + use<'a> {
+    choices_of(point, limits, 0)
 }
 
 fn report(
@@ -255,7 +221,6 @@ fn report(
     tally: &Tally,
 ) {
     let path: Vec<String> = trail.iter().map(|(cut, choice)| format!("{cut}:{choice}")).collect();
-    let workload = &recorded.workload;
     let next = recorded.recording.operation(point.position()).filter(|_| trail.len() == 1);
     let next = next.map_or(String::new(), |operation| format!("; next: {operation}"));
     let mut lost = point.describe(choice);
@@ -264,20 +229,23 @@ fn report(
         lost.truncate(cut);
         lost.push_str("…\n");
     }
+    let name = recorded.workload.name;
     tally.failed(
         failure,
-        &format!("crash of workload {} at {}{next}\n{lost}", workload.name, path.join(",")),
-        &format!(
-            "crash {} --seed {} --effort {} --at {}",
-            workload.name,
-            workload.seed,
-            effort.name,
-            path.join(",")
-        ),
+        &format!("crash of workload {name} at {}{next}\n{lost}", path.join(",")),
+        &format!("{} --effort {} --at {}", command(recorded), effort.name, path.join(",")),
     );
 }
 
-/// Repeats one image.
+/// The command line that records this workload again, without the effort and the place.
+pub fn command(recorded: &Recorded) -> String {
+    let workload = &recorded.workload;
+    let without = recorded.without.map_or(String::new(), |b| format!(" --without {b:?}"));
+    let kept = workload.kept.as_ref().map_or(String::new(), |kept| format!(" --keep {kept}"));
+    format!("crash {} --seed {}{kept}{without}", workload.name, workload.seed)
+}
+
+/// Repeats one image, with all checks.
 pub fn replay(recorded: &Recorded, effort: &Effort, trail: &[(usize, usize)], tally: &Tally) {
     let mut recording = recorded.recording.clone();
     let mut window = Window { least: 0, most: 0 };
@@ -304,41 +272,12 @@ pub fn replay(recorded: &Recorded, effort: &Effort, trail: &[(usize, usize)], ta
             continue;
         }
         println!("{window:?}");
-        let seed = match depth {
-            0 => point.image_hash(&choice) ^ *number as u64,
-            _ => Random::new(*number as u64).number(),
-        };
         tally.images.add(1);
-        match check_image(&image, &recorded.workload, &recorded.states, window, seed) {
-            Ok(found) => {
-                println!("as state {:?}", find(found, &recorded.states, window));
-            }
+        let Recorded { workload, states, .. } = recorded;
+        let seed = point.image_hash(&choice) ^ *number as u64;
+        match check_at(Level::Full, &image, workload, states, window, seed) {
+            Ok(checked) => println!("as state {:?}", find(checked.hash, states, window)),
             Err(failure) => report(recorded, effort, &point, &choice, trail, &failure, tally),
         }
     }
-}
-
-/// Opens an image read-only: it must show a state of the window and write no byte.
-pub fn check_read_only(
-    image: &SimDisk,
-    workload: &Workload,
-    states: &[State],
-    window: Window,
-) -> Result<(), Failure> {
-    guarded(|| {
-        let before = image.content_hash();
-        let opened = options(workload, image).read_only(true).open(PATH);
-        let outcome = match opened {
-            Ok(db) => {
-                let hash = crate::check::hash(&db)?;
-                in_window(&db, hash, states, window).map(drop)
-            }
-            Err(highwater::Error::NotFound { .. }) if window.least == 0 => Ok(()),
-            Err(error) => Err(Failure::violation(format!("a read-only open: {error}"))),
-        };
-        if image.content_hash() != before {
-            return Err(Failure::violation("a read-only open wrote"));
-        }
-        outcome
-    })
 }

@@ -365,7 +365,8 @@ fn is_manifest(path: &Path) -> bool {
 
 /// Makes a database and collects earlier contents of its files on the way.
 fn subject(name: &'static str, seed: u64) -> Result<Subject, String> {
-    let workload = Arc::new(Workload { name, seed, memory_budget: 1 << 20, steps: steps(name) });
+    let workload =
+        Arc::new(Workload { name, seed, memory_budget: 1 << 20, steps: steps(name), kept: None });
     let (files, earlier, states) = make(&workload, seed)?;
     let mut others = Vec::new();
     let mut seen = BTreeSet::new();

@@ -6,14 +6,13 @@
 //! first included, and cut at every operation.
 
 use crate::check::{Failure, check_image, guarded};
+use crate::choices::choices;
 use crate::crash::{Effort, record};
 use crate::random::Random;
 use crate::report::Tally;
 use crate::run::{PATH, Run, Window, options};
 use crate::script::{Workload, workload};
-use highwater::fs::sim::{
-    Choice, CrashPoint, EnumerationLimits, Fault, FaultKind, Outcome, SimDisk,
-};
+use highwater::fs::sim::{Fault, FaultKind, SimDisk};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -83,7 +82,7 @@ fn one(
             true => after,
             false => window,
         };
-        for (number, choice) in choices(&point, limits).enumerate() {
+        for (number, choice) in choices(&point, limits, 1).enumerate() {
             if only.is_some_and(|only| only != (point.position(), number))
                 || !seen.insert((point.image_hash(&choice), window))
             {
@@ -128,13 +127,4 @@ fn kill(workload: &Arc<Workload>, operation: usize) -> Result<Killed, Failure> {
         _ => Window { least: found, most: found },
     };
     Ok((recording, states, window, after))
-}
-
-fn choices<'a>(
-    point: &'a CrashPoint,
-    limits: &EnumerationLimits,
-) -> impl Iterator<Item = Choice> + use<'a> {
-    let seed = Random::new(!point.position() as u64).number();
-    let all = Choice::all(Outcome::New, point.units().len());
-    std::iter::once(all).chain(point.choices(limits, seed))
 }

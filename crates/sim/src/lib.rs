@@ -2,9 +2,12 @@
 //! operation, in many of the ways in which the disk may have kept unsynced writes; syncs fail, the disk
 //! is full, bytes rot. A model of the database says what each open must show.
 //!
-//! - [`script`]: the workloads; [`model`]: their states; [`run`] and [`changes`]: both side by side.
-//! - [`crash`]: every power cut, and power cuts during the recovery from them.
+//! - [`script`] and [`small`]: the workloads; [`model`]: their states; [`run`] and [`changes`]: both side
+//!   by side; [`shrink`]: less of a workload that fails.
+//! - [`crash`]: every power cut, and power cuts during the recovery from them; [`choices`]: in which ways;
+//!   [`effort`]: how many; [`long`]: with ever new seeds.
 //! - [`check`]: what one image of a disk has to stand.
+//! - [`rows`]: every row of recovery's decision table, the damaged ones included.
 //! - [`kills`]: the process dies, and the power fails while the next one recovers.
 //! - [`faults`], [`capacity`], [`damage`]: errors, full disks, rotten bytes.
 //! - [`barriers`]: the campaign itself put to the test.
@@ -16,12 +19,18 @@ pub mod barriers;
 pub mod capacity;
 pub mod changes;
 pub mod check;
+pub mod choices;
 pub mod crash;
 pub mod damage;
+pub mod effort;
 pub mod faults;
 pub mod kills;
+pub mod long;
 pub mod model;
 pub mod random;
 pub mod report;
+pub mod rows;
 pub mod run;
 pub mod script;
+pub mod shrink;
+pub mod small;

@@ -1,23 +1,35 @@
 //! The campaign's command line: the whole report, one part of it, or one case again.
 
-use highwater_sim::crash::{self, Effort, FULL, QUICK};
+use highwater::fs::Barrier;
+use highwater_sim::crash::{self, DEEP, FULL, QUICK, Recorded};
+use highwater_sim::long::{self, Goal};
 use highwater_sim::report::{Scope, Tally, report};
-use highwater_sim::{capacity, damage, faults, kills, script};
+use highwater_sim::shrink::keep;
+use highwater_sim::{capacity, damage, effort, faults, kills, rows, script, small};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const USAGE: &str = "\
 highwater-sim: the crash campaign of highwater
 
-  report [--quick] [--json] [--seed N] [--threads N]   everything; fails if a case failed
-  crash    WORKLOAD [--seed N] [--effort quick|full] [--at CUT:CHOICE,...]
-  kill     WORKLOAD [--seed N] [--effort quick|full] [--case N] [--at CUT:CHOICE]
-  fault    WORKLOAD [--seed N] [--case N] [--stride N]
-  capacity WORKLOAD [--seed N] [--case N] [--stride N]
-  damage   DATABASE [--seed N] [--case N] [--stride N]
-  operations WORKLOAD [--seed N]                       what a workload does to the disk
+  report [--quick] [--json] [--images N] [--minutes N]  everything; fails if a case failed
+  crash all      [--images N] [--minutes N]            power cuts of small workloads, ever new seeds
+  crash deep     [--effort deep]                       every cut of the recovery from every cut
+  crash WORKLOAD [--at CUT:CHOICE,...] [--keep STEPS] [--without SYNC]
+  shrink WORKLOAD [--without SYNC]                     the least of a workload that fails
+  rows                                                 every row of the decision table
+  kill WORKLOAD [--case N] [--at CUT:CHOICE]
+  fault WORKLOAD [--case N] [--stride N]
+  capacity WORKLOAD [--case N] [--stride N]
+  damage DATABASE [--case N] [--stride N]
+  operations WORKLOAD                                  what a workload does to the disk
+  steps WORKLOAD                                       what it does to the database
 
-workloads: main, fragments, border, short, random; databases: closed, witnessed, unwitnessed, emptied
+  all of them: [--seed N] [--threads N] [--effort quick|sparse|full|deep] [--json]
+
+workloads: main, fragments, border, short, random; small ones: commits, packed, groups, table, spilled,
+lives, dropped, recycled, seeded; databases: closed, witnessed, unwitnessed, emptied
 ";
 
 fn main() -> ExitCode {
@@ -35,38 +47,67 @@ fn main() -> ExitCode {
 /// What the command line says.
 struct Options {
     seed: u64,
-    effort: Effort,
+    effort: effort::Effort,
     threads: usize,
     stride: usize,
     case: Option<usize>,
     at: Vec<(usize, usize)>,
+    images: u64,
+    time: Option<Duration>,
+    kept: Option<String>,
+    without: Option<Barrier>,
     json: bool,
     name: String,
+}
+
+impl Options {
+    fn workload(&self) -> Result<script::Workload, String> {
+        let whole = script::workload(&self.name, self.seed).ok_or("no such workload")?;
+        self.kept.as_ref().map_or(Ok(whole.clone()), |kept| keep(&whole, kept))
+    }
+
+    fn record(&self) -> Result<Recorded, String> {
+        crash::record_workload(Arc::new(self.workload()?), self.without)
+    }
 }
 
 fn run(arguments: &[String]) -> Result<bool, String> {
     let Some(command) = arguments.first() else { return Err("no command".to_owned()) };
     let options = parse(command, &arguments[1..])?;
-    let Options { seed, effort, threads, stride, case, json, .. } = options;
+    let Options { seed, effort, threads, stride, case, json, images, time, .. } = options;
     let name = options.name.as_str();
     let tally = Tally::default();
     let started = Instant::now();
     match command.as_str() {
-        "report" => report(&Scope { effort, seed, threads }, &tally),
-        "crash" | "operations" => {
-            let recorded = crash::record(name, seed)?;
-            if command == "operations" {
-                for index in 0..recorded.recording.operations() {
-                    if let Some(operation) = recorded.recording.operation(index) {
-                        println!("{index} {operation}");
-                    }
+        "report" => report(&Scope { effort, seed, threads, images, time }, &tally),
+        "rows" => rows::campaign(seed, 1, &tally),
+        "crash" => match (name, options.at.as_slice()) {
+            ("all", _) => {
+                long::seeded(seed, Goal { images, time }, &effort, threads, &tally);
+            }
+            ("deep", _) => long::deep(seed, small::BY_HAND, &effort, threads, &tally),
+            (_, []) => crash::campaign(&options.record()?, &effort, threads, &tally),
+            (_, trail) => crash::replay(&options.record()?, &effort, trail, &tally),
+        },
+        "shrink" => {
+            let least = long::least(&options.workload()?, options.without, &effort);
+            println!("{}", least.as_deref().unwrap_or("nothing fails"));
+            return Ok(least.is_none());
+        }
+        "operations" => {
+            let recorded = options.record()?;
+            for index in 0..recorded.recording.operations() {
+                if let Some(operation) = recorded.recording.operation(index) {
+                    println!("{index} {operation}");
                 }
-                return Ok(true);
             }
-            match options.at.as_slice() {
-                [] => crash::campaign(&recorded, &effort, threads, &tally),
-                trail => crash::replay(&recorded, &effort, trail, &tally),
+            return Ok(true);
+        }
+        "steps" => {
+            for (number, step) in options.workload()?.steps.iter().enumerate() {
+                println!("{number} {step:?}");
             }
+            return Ok(true);
         }
         "kill" => match case {
             Some(case) => {
@@ -97,6 +138,11 @@ fn run(arguments: &[String]) -> Result<bool, String> {
     Ok(tally.failed_cases() == 0)
 }
 
+/// Distinct images of a report that names no number.
+const FULL_IMAGES: u64 = 2_000_000;
+/// The same of a quick one.
+const QUICK_IMAGES: u64 = 150_000;
+
 fn parse(command: &str, arguments: &[String]) -> Result<Options, String> {
     let mut options = Options {
         seed: 1,
@@ -105,9 +151,14 @@ fn parse(command: &str, arguments: &[String]) -> Result<Options, String> {
         stride: 1,
         case: None,
         at: Vec::new(),
+        images: 0,
+        time: None,
+        kept: None,
+        without: None,
         json: false,
         name: String::new(),
     };
+    let mut named_effort = false;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let mut value = || rest.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -119,11 +170,20 @@ fn parse(command: &str, arguments: &[String]) -> Result<Options, String> {
             "--stride" => options.stride = number(value()?)?.max(1),
             "--case" => options.case = Some(number(value()?)?),
             "--effort" => {
-                options.effort = match value()?.as_str() {
-                    "quick" => QUICK,
-                    "full" => FULL,
-                    other => return Err(format!("no effort {other:?}")),
-                }
+                let name = value()?;
+                let known = effort::ALL.iter().find(|effort| effort.name == name);
+                options.effort = *known.ok_or_else(|| format!("no effort {name:?}"))?;
+                named_effort = true;
+            }
+            "--images" => options.images = number(value()?)? as u64,
+            "--minutes" => {
+                options.time = Some(Duration::from_secs(60 * number(value()?)? as u64));
+            }
+            "--keep" => options.kept = Some(value()?.clone()),
+            "--without" => {
+                let name = value()?;
+                let known = Barrier::ALL.iter().find(|barrier| format!("{barrier:?}") == *name);
+                options.without = Some(*known.ok_or_else(|| format!("no sync {name:?}"))?);
             }
             "--at" => {
                 for pair in value()?.split(',') {
@@ -137,8 +197,17 @@ fn parse(command: &str, arguments: &[String]) -> Result<Options, String> {
             other => return Err(format!("no option {other:?}")),
         }
     }
+    match (command, options.name.as_str()) {
+        ("crash", "all") if !named_effort => options.effort = FULL,
+        ("crash", "deep") if !named_effort => options.effort = DEEP,
+        _ => {}
+    }
+    if options.images == 0 {
+        options.images = if options.effort.name == "quick" { QUICK_IMAGES } else { FULL_IMAGES };
+    }
     let known: &[&str] = match command {
-        "report" => return Ok(options),
+        "report" | "rows" => return Ok(options),
+        "crash" if ["all", "deep"].contains(&options.name.as_str()) => return Ok(options),
         "damage" => &damage::SUBJECTS,
         _ => &script::NAMES,
     };

@@ -76,6 +76,30 @@ impl State {
         keys.iter().for_each(|key| self.remove(name, key));
     }
 
+    /// Removes the first or the last entry.
+    pub fn pop(&mut self, name: &str, back: bool) {
+        let Some(entries) = self.keyspaces.get(name) else { return };
+        let found = if back { entries.last_key_value() } else { entries.first_key_value() };
+        if let Some(key) = found.map(|(key, _)| key.clone()) {
+            self.remove(name, &key);
+        }
+    }
+
+    /// Removes the entries from `start` to before `end` whose value is `wanted`.
+    pub fn remove_if(
+        &mut self,
+        name: &str,
+        start: &[u8],
+        end: &[u8],
+        wanted: impl Fn(&[u8]) -> bool,
+    ) {
+        let Some(entries) = self.keyspaces.get(name) else { return };
+        let inside = entries.range(start.to_vec()..).take_while(|(key, _)| key.as_slice() < end);
+        let keys: Vec<Vec<u8>> =
+            inside.filter(|(_, value)| wanted(value)).map(|(key, _)| key.clone()).collect();
+        keys.iter().for_each(|key| self.remove(name, key));
+    }
+
     /// The value of a key.
     pub fn get(&self, name: &str, key: &[u8]) -> Option<&Arc<[u8]>> {
         self.keyspaces.get(name)?.get(key)

@@ -1,13 +1,15 @@
 //! The whole campaign, and counts of what was tried and what failed.
 
-use crate::check::{Failure, FailureKind};
-use crate::crash::{self, Effort};
-use crate::{barriers, capacity, damage, faults, kills};
-use std::collections::BTreeMap;
+use crate::check::{Failure, FailureKind, Rows};
+use crate::crash::{DEEP, Effort, QUICK, SPARSE};
+use crate::long::{self, Goal};
+use crate::rows::{self, row_name};
+use crate::{barriers, capacity, damage, faults, kills, small};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// A number that threads add to.
 #[derive(Debug, Default)]
@@ -32,16 +34,24 @@ pub struct Tally {
     pub cuts: Count,
     /// Ways in which it failed.
     pub choices: Count,
-    /// Different disks that this left; each was opened three times.
+    /// Different disks that this left, across all workloads; each was foretold, opened and compared.
     pub images: Count,
-    /// Disks left by power cuts during recoveries.
+    /// Of those and the next two: opened read-only, opened again, committed to, cut, opened a third time.
+    pub full_checks: Count,
+    /// Different disks left by power cuts during recoveries.
     pub nested_images: Count,
+    /// Different disks left by power cuts during recoveries from those.
+    pub deep_images: Count,
+    /// Recoveries that were cut at every operation.
+    pub recoveries: Count,
+    /// Seeded workloads.
+    pub seeds: Count,
+    /// Logs damaged by hand, for the rows of the decision table.
+    pub row_cases: Count,
     /// Deaths of the process.
     pub kills: Count,
     /// Disks left by power cuts during recoveries from those.
     pub kill_images: Count,
-    /// Images opened read-only.
-    pub read_only: Count,
     /// States of the workloads.
     pub states: Count,
     /// Workloads run with a fault.
@@ -72,7 +82,11 @@ pub struct Tally {
     pub violations: Count,
     /// See [`Tally::quiet`].
     pub quiet: bool,
-    noted: Mutex<BTreeMap<&'static str, u64>>,
+    noted: Mutex<BTreeMap<String, u64>>,
+    seen: [Mutex<HashSet<u64>>; SHARDS],
+    images_wanted: Count,
+    deadline: Mutex<Option<Instant>>,
+    ended: AtomicBool,
     failures: Mutex<Vec<String>>,
 }
 
@@ -85,6 +99,10 @@ pub struct Scope {
     pub seed: u64,
     /// Threads of each part.
     pub threads: usize,
+    /// Distinct images of power cuts that are wanted.
+    pub images: u64,
+    /// Longest time for them.
+    pub time: Option<Duration>,
 }
 
 impl Scope {
@@ -99,6 +117,9 @@ pub type Part = (&'static str, fn(&Scope, &Tally));
 
 /// All parts, in the order of trying.
 pub const PARTS: &[Part] = &[
+    ("rows of the decision table", decisions),
+    ("large power cuts", large_power_cuts),
+    ("nested power cuts", nested_power_cuts),
     ("power cuts", power_cuts),
     ("deaths", deaths),
     ("faults", faults),
@@ -116,18 +137,32 @@ pub fn report(scope: &Scope, tally: &Tally) {
     }
 }
 
-fn power_cuts(scope: &Scope, tally: &Tally) {
-    let seeds = if scope.quick() { 1 } else { 4 };
+fn decisions(scope: &Scope, tally: &Tally) {
+    rows::campaign(scope.seed, rows::ROUNDS, tally);
+}
+
+fn large_power_cuts(scope: &Scope, tally: &Tally) {
+    let (seeds, effort) = if scope.quick() { (1, &SPARSE) } else { (4, &QUICK) };
     for name in ["main", "fragments", "border", "short"] {
-        crash_part(name, scope.seed, scope, tally);
+        long::one(name, scope.seed, effort, scope.threads, tally);
     }
     for seed in scope.seed..scope.seed + seeds {
-        crash_part("random", seed, scope, tally);
+        long::one("random", seed, effort, scope.threads, tally);
     }
 }
 
+fn nested_power_cuts(scope: &Scope, tally: &Tally) {
+    let names = if scope.quick() { &small::BY_HAND[..1] } else { small::BY_HAND };
+    long::deep(scope.seed, names, &DEEP, scope.threads, tally);
+}
+
+fn power_cuts(scope: &Scope, tally: &Tally) {
+    let goal = Goal { images: scope.images, time: scope.time };
+    long::seeded(scope.seed, goal, &scope.effort, scope.threads, tally);
+}
+
 fn deaths(scope: &Scope, tally: &Tally) {
-    let Scope { effort, seed, threads } = scope;
+    let Scope { effort, seed, threads, .. } = scope;
     kills::campaign("short", *seed, effort, 2 * effort.stride, *threads, tally);
     if !scope.quick() {
         kills::campaign("main", *seed, effort, 10, *threads, tally);
@@ -135,7 +170,7 @@ fn deaths(scope: &Scope, tally: &Tally) {
 }
 
 fn faults(scope: &Scope, tally: &Tally) {
-    let Scope { effort, seed, threads } = *scope;
+    let Scope { effort, seed, threads, .. } = *scope;
     faults::campaign("short", seed, effort.stride, threads, tally);
     if !scope.quick() {
         faults::campaign("main", seed, 10, threads, tally);
@@ -144,7 +179,7 @@ fn faults(scope: &Scope, tally: &Tally) {
 }
 
 fn full_disks(scope: &Scope, tally: &Tally) {
-    let Scope { effort, seed, threads } = *scope;
+    let Scope { effort, seed, threads, .. } = *scope;
     for name in ["short", "main"] {
         capacity::campaign(name, seed, effort.stride, threads, tally);
     }
@@ -162,16 +197,8 @@ fn syncs_left_out(scope: &Scope, tally: &Tally) {
     barriers::campaign(scope.seed, scope.threads, tally);
 }
 
-fn crash_part(name: &str, seed: u64, scope: &Scope, tally: &Tally) {
-    match crash::record(name, seed) {
-        Ok(recorded) => crash::campaign(&recorded, &scope.effort, scope.threads, tally),
-        Err(what) => {
-            let failure = Failure::violation(what);
-            let case = format!("workload {name}, without any fault");
-            tally.failed(&failure, &case, &format!("operations {name} --seed {seed}"));
-        }
-    }
-}
+/// Parts of the set of images.
+const SHARDS: usize = 16;
 
 /// Failed cases that are printed in full.
 const SHOWN: usize = 12;
@@ -208,8 +235,60 @@ impl Tally {
 
     /// Adds to a row of that name. A name `group.key` belongs to the object `group` of the JSON form.
     /// For parts of the campaign that have rows of their own.
-    pub fn note(&self, name: &'static str, count: u64) {
-        *self.noted.lock().expect("no holder panics").entry(name).or_insert(0) += count;
+    pub fn note(&self, name: &str, count: u64) {
+        let mut noted = self.noted.lock().expect("no holder panics");
+        match noted.get_mut(name) {
+            Some(held) => *held += count,
+            None => _ = noted.insert(name.to_owned(), count),
+        }
+    }
+
+    /// Counts the rows of recovery's decision table that a plan asked.
+    pub fn asked(&self, rows: &Rows) {
+        rows.iter().for_each(|row| self.note(&row_name(row), 1));
+    }
+
+    /// Whether no image with this content was counted before.
+    pub fn is_new(&self, hash: u64) -> bool {
+        let shard = &self.seen[(hash >> 32) as usize % SHARDS];
+        shard.lock().expect("no holder panics").insert(hash)
+    }
+
+    /// Campaigns end at so many images, or at that time.
+    pub fn stop_at(&self, images: u64, deadline: Option<Instant>) {
+        self.images_wanted.0.store(images.max(1), Ordering::Relaxed);
+        *self.deadline.lock().expect("no holder panics") = deadline;
+    }
+
+    /// Undoes [`Tally::stop_at`].
+    pub fn never_stop(&self) {
+        self.images_wanted.0.store(0, Ordering::Relaxed);
+        *self.deadline.lock().expect("no holder panics") = None;
+        self.ended.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether campaigns are to end now.
+    pub fn is_over(&self) -> bool {
+        if self.ended.load(Ordering::Relaxed) {
+            return true;
+        }
+        let wanted = self.images_wanted.get();
+        let late = || {
+            let deadline = *self.deadline.lock().expect("no holder panics");
+            deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        };
+        let over = (self.quiet && self.failed_cases() > 0)
+            || (wanted > 0 && self.images.get() >= wanted)
+            || late();
+        if over {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        over
+    }
+
+    /// The first failed case, in words.
+    pub fn first_failure(&self) -> Option<String> {
+        self.failures.lock().expect("no holder panics").first().cloned()
     }
 
     /// The number of a row of [`Tally::note`].
@@ -218,15 +297,20 @@ impl Tally {
     }
 
     /// Names and numbers, in the order of printing.
-    pub fn rows(&self) -> Vec<(&'static str, u64)> {
-        let mut rows = vec![
+    pub fn rows(&self) -> Vec<(String, u64)> {
+        let named = |(name, count): (&str, u64)| (name.to_owned(), count);
+        let before = [
             ("cuts", self.cuts.get()),
             ("choices", self.choices.get()),
             ("images", self.images.get()),
+            ("full_checks", self.full_checks.get()),
+            ("recoveries_cut", self.recoveries.get()),
             ("nested_images", self.nested_images.get()),
+            ("nested_images_depth_3", self.deep_images.get()),
+            ("seeded_workloads", self.seeds.get()),
+            ("damaged_logs", self.row_cases.get()),
             ("kills", self.kills.get()),
             ("kill_images", self.kill_images.get()),
-            ("read_only_opens", self.read_only.get()),
             ("states", self.states.get()),
             ("faults", self.faults.get()),
             ("full_disks", self.capacities.get()),
@@ -239,30 +323,29 @@ impl Tally {
             ("barriers.total", self.barriers.get()),
             ("barriers.killed", self.barriers_found.get()),
         ];
-        let noted = self.noted.lock().expect("no holder panics");
-        rows.extend(noted.iter().map(|(name, count)| (*name, *count)));
-        rows.extend([
+        let after = [
             ("refusals", self.refusals.get()),
             ("panics", self.panics.get()),
             ("violations", self.violations.get()),
             ("failed_cases", self.failed_cases()),
-        ]);
-        rows
+        ];
+        let noted = self.noted.lock().expect("no holder panics").clone();
+        before.into_iter().map(named).chain(noted).chain(after.into_iter().map(named)).collect()
     }
 
     /// The scoreboard as lines.
     pub fn text(&self) -> String {
-        let row = |(name, count): (&str, u64)| format!("{name:<32}{count:>12}\n");
+        let row = |(name, count): (String, u64)| format!("{name:<44}{count:>12}\n");
         self.rows().into_iter().map(row).collect()
     }
 
     /// The scoreboard as one JSON object on one line. Names with a dot are objects in it.
     pub fn json(&self) -> String {
         let mut text = String::from("{");
-        let mut done: Vec<&str> = Vec::new();
         let rows = self.rows();
+        let mut done: Vec<&str> = Vec::new();
         for (name, count) in &rows {
-            let (group, key) = name.split_once('.').unwrap_or((name, ""));
+            let (group, key) = name.split_once('.').unwrap_or((name.as_str(), ""));
             if done.contains(&group) {
                 continue;
             }

@@ -9,11 +9,11 @@
 //!    may be there after the next open.
 //! 2. After `Poisoned`, or after a sync failed for good, no commit returns `Ok` until the next open.
 
-use crate::changes::{apply, check_snapshot, keyspace_of, transact};
+use crate::changes::{apply, check_snapshot, keyspace_of, ticket, transact, transact_optimistic};
 use crate::model::{State, hash_of, read_state};
-use crate::script::{Step, Workload, value};
+use crate::script::{Change, Step, Workload, value};
 use highwater::fs::sim::{Mark, SimDisk};
-use highwater::{Builder, Database, Durability, Error, Keyspace, Snapshot};
+use highwater::{Builder, Database, Durability, Error, Keyspace, ReadMode, Snapshot, Ticket};
 use std::sync::Arc;
 
 /// Where every database of the campaign lies.
@@ -62,6 +62,9 @@ pub struct Run {
     /// The last commit that must survive power loss.
     pub acknowledged: usize,
     written: usize,
+    /// The last commit that readers see; later ones are tickets.
+    visible: usize,
+    ticket: Option<(Ticket, usize)>,
     held: Option<(Snapshot, State)>,
     faulty: bool,
     poisoned: bool,
@@ -74,12 +77,16 @@ pub struct Run {
 
 /// Options of every database of the campaign.
 pub fn options(workload: &Workload, disk: &SimDisk) -> Builder {
-    Database::builder()
-        .file_system(Arc::new(disk.clone()))
-        .background(false)
-        .segment_size(1 << 20)
-        .memory_budget(workload.memory_budget)
-        .table_size(64 << 10)
+    let options = Database::builder().file_system(Arc::new(disk.clone())).background(false);
+    // One seed in four reads its tables without the page cache.
+    let mode = if workload.seed % 4 == 3 { ReadMode::Pread } else { ReadMode::Mmap };
+    if workload.is_small() {
+        return options
+            .simulation_sizes(workload.memory_budget)
+            .block_cache(64 << 10)
+            .read_mode(mode);
+    }
+    options.segment_size(1 << 20).memory_budget(workload.memory_budget).table_size(64 << 10)
 }
 
 impl Run {
@@ -92,6 +99,8 @@ impl Run {
             states: vec![State::default()],
             acknowledged: 0,
             written: 0,
+            visible: 0,
+            ticket: None,
             held: None,
             faulty,
             poisoned: false,
@@ -142,7 +151,7 @@ impl Run {
             return Err(format!("open shows no state of {window:?}:\n{}", self.compare(&db)));
         };
         self.states.truncate(found + 1);
-        (self.acknowledged, self.written) = (found, found);
+        (self.acknowledged, self.written, self.visible) = (found, found, found);
         (self.poisoned, self.failed_sync) = (false, false);
         self.db = Some(db);
         Ok(())
@@ -178,18 +187,32 @@ impl Run {
                 let edit = |state: &mut State| state.drop_keyspace(name);
                 self.commit(Durability::Sync, edit, || db.drop_keyspace(&keyspace).map(drop))?;
             }
-            Step::Batch(changes, durability) => {
+            Step::Batch(changes, durability) | Step::Optimistic(changes, durability) => {
                 let seed = self.workload.seed;
-                let state = self.states.last().cloned().unwrap_or_default();
                 let edit = |state: &mut State| {
                     changes.iter().for_each(|change| apply(state, change, seed, number));
                 };
-                if changes.iter().any(|c| !state.keyspaces().contains_key(keyspace_of(c))) {
+                if !changes.iter().all(|c| self.has(keyspace_of(c))) {
                     return Ok(());
                 }
-                let act = || transact(&db, changes, seed, number, *durability);
+                let optimistic = matches!(step, Step::Optimistic(..));
+                if optimistic {
+                    // It reads what is shown, and would not see what waits behind a ticket.
+                    self.redeem()?;
+                }
+                let act = || match optimistic {
+                    true => transact_optimistic(&db, changes, seed, number, *durability),
+                    false => transact(&db, changes, seed, number, *durability),
+                };
                 self.commit(*durability, edit, act)?;
             }
+            Step::Ticket(changes) => {
+                if changes.iter().all(|c| self.has(keyspace_of(c))) {
+                    self.ticket(&db, changes, number)?;
+                }
+            }
+            Step::Redeem => self.redeem()?,
+            Step::ReadOnly => self.look_beside(struck_before)?,
             Step::Transact(name, one, two, bytes) => {
                 let Some(keyspace) = self.keyspace(&db, name) else { return Ok(()) };
                 let bytes = value(self.workload.seed, number, one, *bytes);
@@ -217,9 +240,7 @@ impl Run {
             }
             // After poison the model may know of a commit that no reader sees.
             Step::Hold if self.poisoned => {}
-            Step::Hold => {
-                self.held = Some((db.snapshot(), self.states.last().cloned().unwrap_or_default()));
-            }
+            Step::Hold => self.held = Some((db.snapshot(), self.states[self.visible].clone())),
             Step::Release => {
                 if let Some((snapshot, state)) = self.held.take() {
                     let checked = check_snapshot(&db, &snapshot, &state);
@@ -233,7 +254,7 @@ impl Run {
         let quiet = !self.faulty || self.disk.faults_struck() == struck_before;
         if quiet && !self.poisoned {
             let Some(hash) = self.read(&db)? else { return Ok(()) };
-            if Some(hash) != self.states.last().map(State::hash) {
+            if !self.saw(hash) {
                 return Err(format!("the database shows another state:\n{}", self.compare(&db)));
             }
         }
@@ -244,7 +265,14 @@ impl Run {
     pub fn shows_its_state(&self) -> Result<bool, String> {
         let Some(db) = self.db.as_ref().filter(|_| !self.poisoned) else { return Ok(true) };
         let hash = self.read(db)?;
-        Ok(hash == self.states.last().map(State::hash))
+        Ok(hash.is_none_or(|hash| self.states[self.visible..].iter().any(|s| s.hash() == hash)))
+    }
+
+    /// What is shown; commits behind tickets may show at any time. False if it is no such state.
+    fn saw(&mut self, hash: u64) -> bool {
+        let found = self.states[self.visible..].iter().rposition(|state| state.hash() == hash);
+        self.visible += found.unwrap_or(0);
+        found.is_some()
     }
 
     /// The hash of what the database shows. A fault may strike the reading itself; then it is read again,
@@ -263,6 +291,7 @@ impl Run {
 
     fn reopen(&mut self) -> Result<(), String> {
         self.held = None;
+        self.ticket = None;
         let Some(db) = self.db.take() else { return Ok(()) };
         let outcome = db.close();
         self.settle("close", outcome, true)?;
@@ -295,6 +324,11 @@ impl Run {
                 Err("a commit returned Ok after a failed sync".to_owned())
             }
             Ok(()) => {
+                // One that changes nothing may be none, and shows no ticket before it.
+                let last = self.states.len() - 1;
+                if self.states[last].hash() != self.states[last - 1].hash() {
+                    self.visible = last;
+                }
                 match durability {
                     Durability::Sync => {
                         self.acknowledged = number as usize;
@@ -317,6 +351,61 @@ impl Run {
         }
     }
 
+    /// A transaction whose commit hands back a ticket.
+    fn ticket(&mut self, db: &Database, changes: &[Change], number: usize) -> Result<(), String> {
+        let seed = self.workload.seed;
+        let mut taken = None;
+        let (visible, written) = (self.visible, self.written);
+        let edit = |state: &mut State| {
+            changes.iter().for_each(|change| apply(state, change, seed, number))
+        };
+        self.commit(Durability::Memory, edit, || {
+            taken = Some(ticket(db, changes, seed, number)?);
+            Ok(())
+        })?;
+        (self.visible, self.written) = (visible, written);
+        if let Some(ticket) = taken {
+            if ticket.is_durable() {
+                self.visible = self.begun();
+            }
+            self.ticket = Some((ticket, self.begun()));
+        }
+        Ok(())
+    }
+
+    fn redeem(&mut self) -> Result<(), String> {
+        let Some((ticket, at)) = self.ticket.take() else { return Ok(()) };
+        match ticket.wait() {
+            Ok(_) if self.poisoned => return Err("a ticket came true after poison".into()),
+            Ok(_) => self.acknowledge(at),
+            Err(error) => self.failed("ticket", &error)?,
+        }
+        Ok(())
+    }
+
+    /// All commits up to this one are durable, and shown.
+    fn acknowledge(&mut self, at: usize) {
+        self.acknowledged = self.acknowledged.max(at);
+        self.visible = self.visible.max(at);
+        self.disk.mark(ACKNOWLEDGED | at as u64);
+    }
+
+    /// A reader beside the owner sees what is durable, and perhaps more.
+    fn look_beside(&self, struck_before: u64) -> Result<(), String> {
+        let opened = options(&self.workload, &self.disk).read_only(true).open(PATH);
+        let found = opened.and_then(|db| hash_of(&db));
+        match found {
+            Ok(_) if self.poisoned => {}
+            // What no later group vouches for may not be synced, and a reader leaves it out.
+            Ok((hash, _)) if self.states.iter().any(|state| state.hash() == hash) => {}
+            Ok(_) => return Err("a reader beside the owner sees a state that never was".into()),
+            Err(_) if self.faulty && self.disk.faults_struck() > struck_before => {}
+            Err(_) if self.poisoned => {}
+            Err(error) => return Err(format!("a read-only open beside the owner: {error}")),
+        }
+        Ok(())
+    }
+
     fn settle(
         &mut self,
         what: &str,
@@ -327,8 +416,7 @@ impl Run {
             Ok(()) if durable && self.poisoned => Err(format!("{what} returned Ok after poison")),
             Ok(()) => {
                 if durable {
-                    self.acknowledged = self.begun();
-                    self.disk.mark(ACKNOWLEDGED | self.begun() as u64);
+                    self.acknowledge(self.begun());
                 }
                 Ok(())
             }

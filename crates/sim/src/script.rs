@@ -4,6 +4,7 @@
 //! order within a phase come from the seed. A script is a value: two runs of it do the same.
 
 use crate::random::Random;
+use crate::small;
 use highwater::Durability;
 use std::sync::Arc;
 
@@ -18,6 +19,14 @@ pub enum Step {
     Batch(Vec<Change>, Durability),
     /// An optimistic transaction that reads the first key's value and writes both.
     Transact(&'static str, String, String, usize),
+    /// The same as a [`Step::Batch`], as an optimistic transaction.
+    Optimistic(Vec<Change>, Durability),
+    /// A transaction whose commit hands back a ticket. It is begun, and neither shown nor acknowledged.
+    Ticket(Vec<Change>),
+    /// Waits for the last ticket.
+    Redeem,
+    /// A read-only open beside the owner.
+    ReadOnly,
     /// Makes all earlier commits durable.
     Sync,
     /// A checkpoint.
@@ -47,6 +56,19 @@ pub enum Change {
     Clear(&'static str),
     /// Puts that are rolled back to a savepoint.
     Undone(&'static str, String, usize),
+    /// Removes the first entry.
+    PopFirst(&'static str),
+    /// Removes the last entry.
+    PopLast(&'static str),
+    /// Keeps, from the first key to before the second, the entries that [`is_odd`] picks.
+    Retain(&'static str, String, String),
+    /// Takes those out.
+    ExtractIf(&'static str, String, String),
+}
+
+/// What `Retain` and `ExtractIf` ask of a value.
+pub fn is_odd(value: &[u8]) -> bool {
+    value.first().is_some_and(|byte| byte & 1 == 1)
 }
 
 /// A workload: its script and the options of its database.
@@ -60,16 +82,40 @@ pub struct Workload {
     pub memory_budget: usize,
     /// What is done.
     pub steps: Vec<Step>,
+    /// If not all of its steps: which, for replays. See [`crate::shrink`].
+    pub kept: Option<String>,
 }
 
+impl Workload {
+    /// Whether its database has the sizes of [`highwater::Builder::simulation_sizes`]: segments of
+    /// 32 KiB, so that an image costs little. Budgets below the least one say so.
+    pub fn is_small(&self) -> bool {
+        self.memory_budget < 1 << 20
+    }
+}
+
+/// Names of the workloads with databases of the usual sizes.
+const LARGE: [&str; 5] = ["main", "fragments", "border", "short", "random"];
+
 /// Names of all workloads.
-pub const NAMES: [&str; 5] = ["main", "fragments", "border", "short", "random"];
+pub const NAMES: [&str; LARGE.len() + small::NAMES.len()] = {
+    let mut names = [""; LARGE.len() + small::NAMES.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = if at < LARGE.len() { LARGE[at] } else { small::NAMES[at - LARGE.len()] };
+        at += 1;
+    }
+    names
+};
 
 /// A workload by name.
 pub fn workload(name: &str, seed: u64) -> Option<Workload> {
+    if let Some(workload) = small::workload(name, seed) {
+        return Some(workload);
+    }
     let mut script = Script { random: Random::new(seed), steps: Vec::new() };
     let mut memory_budget = 1 << 20;
-    let name = *NAMES.iter().find(|known| **known == name)?;
+    let name = *LARGE.iter().find(|known| **known == name)?;
     match name {
         "main" => script.main(),
         "fragments" => {
@@ -83,7 +129,7 @@ pub fn workload(name: &str, seed: u64) -> Option<Workload> {
         "short" => script.short(),
         _ => script.random(),
     }
-    Some(Workload { name, seed, memory_budget, steps: script.steps })
+    Some(Workload { name, seed, memory_budget, steps: script.steps, kept: None })
 }
 
 /// The bytes of a value: they differ from all others and do not compress.
@@ -310,6 +356,7 @@ impl Script {
     }
 }
 
-fn key(number: usize) -> String {
+/// The key of a number.
+pub(crate) fn key(number: usize) -> String {
     format!("key{number:04}")
 }

@@ -203,3 +203,58 @@ fn a_checkpoint_that_cannot_remove_spare_segments_is_not_made_twice() {
         assert_eq!(items.len().unwrap(), if spilled { 21 } else { 12 });
     }
 }
+
+/// The last group before a checkpoint ended in the last block of its segment, so the checkpoint lay at the
+/// very end of it, which is the base of the next one: the replay of nothing from there asked for a segment
+/// that the plan had not called live, and the open refused.
+#[test]
+fn a_checkpoint_may_lie_at_the_very_end_of_a_segment() {
+    let small = |disk: &SimDisk| {
+        options(disk).simulation_sizes(48 << 10).open("/db").unwrap_or_else(|e| panic!("{e}"))
+    };
+    let mut at_the_end = 0;
+    for count in 1..12_u8 {
+        let disk = SimDisk::new();
+        let db = small(&disk);
+        let items = db.keyspace("items").unwrap();
+        // Each takes one block of the seven that a segment of 32 KiB has for groups.
+        for key in 0..count {
+            items.insert([key], vec![key; 3000]).unwrap();
+        }
+        let lsn = db.checkpoint().unwrap();
+        at_the_end += u32::from(lsn.get() % (32 << 10) == 4096);
+        for image in [disk.kill(), disk.durable_image()] {
+            let db = small(&image);
+            assert_eq!(db.recovery().replayed_transactions, 0);
+            let items = db.existing_keyspace("items").unwrap();
+            assert_eq!(items.len().unwrap(), u64::from(count));
+            items.insert("more", "1").unwrap();
+            drop((items, db));
+            let db = small(&image);
+            assert_eq!(db.existing_keyspace("items").unwrap().len().unwrap(), u64::from(count) + 1);
+        }
+    }
+    assert!(at_the_end > 0, "no checkpoint lay at the end of a segment");
+}
+
+/// A `Buffered` commit that changed nothing returned before what it had read, a `Memory` commit, was
+/// handed to the operating system.
+#[test]
+fn an_empty_buffered_commit_writes_what_it_read() {
+    for optimistic in [false, true] {
+        let disk = SimDisk::new();
+        let db = open(&disk);
+        let items = db.keyspace("items").unwrap();
+        items.insert_with("a", "1", Durability::Memory).unwrap();
+        assert_eq!(open(&disk.kill()).existing_keyspace("items").unwrap().len().unwrap(), 0);
+        if optimistic {
+            let mut tx = db.optimistic().unwrap();
+            assert!(tx.get(&items, "a").unwrap().is_some());
+            tx.remove_range(&items, "x".."x").unwrap();
+            tx.commit_with(Durability::Buffered).unwrap();
+        } else {
+            db.write().unwrap().commit_with(Durability::Buffered).unwrap();
+        }
+        assert_eq!(open(&disk.kill()).existing_keyspace("items").unwrap().len().unwrap(), 1);
+    }
+}

@@ -174,6 +174,13 @@ impl SimDisk {
         Recording { base, log: state.log.clone(), seed: self.shared.clock.seed() }
     }
 
+    /// Ends the history: all that the process sees becomes durable, and from now on everything is durable
+    /// at once and nothing is recorded. Makes a disk quicker that is only to be opened once. Clock and
+    /// random numbers stay simulated.
+    pub fn end_history(&self) {
+        self.shared.state.write().end_history();
+    }
+
     /// Forgets the log and all marks; what is unsynced stays unsynced. Indices start at 0 again.
     pub fn restart_recording(&self) {
         self.shared.state.write().restart_recording();

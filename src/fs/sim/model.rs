@@ -16,7 +16,7 @@ use super::operation::{Action, Operation, SyncEffect, Tamper};
 use super::{fault::PageState, mix};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -62,8 +62,10 @@ impl Model {
 
     /// The node at a clean path.
     pub fn find(&self, path: &Path) -> io::Result<NodeId> {
-        path.components().filter_map(name_of).try_fold(ROOT, |dir, name| {
-            self.directory(dir)?.names.get(&name).copied().ok_or_else(not_found)
+        path.components().try_fold(ROOT, |dir, component| {
+            let Component::Normal(name) = component else { return Ok(dir) };
+            let name = name.to_string_lossy();
+            self.directory(dir)?.names.get(&*name).copied().ok_or_else(not_found)
         })
     }
 
@@ -112,6 +114,23 @@ impl Model {
             if *count == 0 {
                 self.pinned.remove(&node);
                 self.collect(dir, &[node]);
+            }
+        }
+    }
+
+    /// Makes all that the process sees durable, and everything from now on at once.
+    pub fn end_history(&mut self) {
+        self.tracked = false;
+        for node in self.nodes.values_mut() {
+            if matches!(&**node, Node::File(file) if file.is_clean()) {
+                continue;
+            }
+            match Arc::make_mut(node) {
+                Node::File(file) => file.change_through(|_| {}),
+                Node::Directory(directory) => {
+                    directory.durable.clear();
+                    directory.pending.clear();
+                }
             }
         }
     }

@@ -75,6 +75,12 @@ impl State {
         self.base = Arc::new(self.model.clone());
     }
 
+    pub fn end_history(&mut self) {
+        self.log = Log::default();
+        self.base = Arc::new(Model::new(false));
+        self.model.end_history();
+    }
+
     pub fn tamper(&mut self, tamper: Tamper) -> io::Result<()> {
         self.model.tamper(&tamper)?;
         if self.model.tracked {

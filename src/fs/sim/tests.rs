@@ -157,6 +157,28 @@ fn without_history_all_is_durable_and_nothing_is_kept() {
 }
 
 #[test]
+fn a_disk_whose_history_ends_keeps_what_the_process_sees() {
+    let disk = prepared();
+    create(&disk, "b", b'B', 600);
+    write(&disk, "a", 0, b'C', 512);
+    remove(&disk, "b");
+    create(&disk, "c", b'D', 700);
+    rename(&disk, "c", "d");
+    let random = disk.fork().random().unwrap();
+    disk.end_history();
+    let expected = "a:C512B512 d:D700";
+    assert_eq!(render(&disk), expected);
+    write(&disk, "d", 0, b'E', 700);
+    create(&disk, "e", b'F', 1);
+    remove(&disk, "a");
+    assert_eq!(render(&disk), "d:E700 e:F1");
+    assert_eq!(render(&disk.durable_image()), "d:E700 e:F1");
+    assert_eq!(images(&disk.crash_point()).len(), 1);
+    assert_eq!(disk.used_bytes(), 1024 + 512);
+    assert_eq!(disk.random().unwrap(), random, "chance stays simulated");
+}
+
+#[test]
 fn files_that_nothing_leads_to_are_dropped() {
     let count = |disk: &SimDisk| disk.shared.state.read().model.node_count();
     for (kind, disk, unsynced) in
