@@ -13,8 +13,11 @@ const ROW: u32 = 22;
 /// # Errors
 /// If there is no ratio to draw, and of the file system.
 pub fn draw(path: &Path, rows: &[Row], circumstances: &Circumstances) -> Outcome {
-    let bars: Vec<(&Row, f64)> =
-        rows.iter().filter_map(|row| Some((row, row.ratio?))).filter(|bar| bar.1 > 0.0).collect();
+    let bars: Vec<(&Row, f64)> = rows
+        .iter()
+        .filter_map(|row| Some((row, row.ratio?)))
+        .filter(|bar| bar.1 > 0.0 && bar.1.is_finite())
+        .collect();
     if bars.is_empty() {
         return Err("there is no ratio to draw; measure highwater beside a peer".into());
     }

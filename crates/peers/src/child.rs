@@ -2,7 +2,7 @@
 //!
 //! Figures leave it as lines `kind <tab> phase <tab> text`, each as soon as it is known, so that a group that
 //! fails late keeps its early figures. `kind` is `value`, `floor` (the bare loop beside it), `missing` (the
-//! engine has no such operation, and why) or `note`. The last line is `done`.
+//! engine has no such operation, and why), `aside` (the figure does not count in ratios, and why) or `note`. The last line is `done`.
 
 use crate::engine::{Engine, Facts, Outcome, Promise, Setup};
 use crate::engines::{self, Visit};
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 /// What a group needs to know.
 #[derive(Clone, Debug)]
 pub struct Context {
+    /// The engine's name.
+    pub engine: String,
     /// An empty directory for it alone.
     pub dir: PathBuf,
     /// Full size, or a twentieth.
@@ -62,6 +64,17 @@ impl Context {
         self.line("note", phase, text);
     }
 
+    /// Reports that the figure of a phase is shown, but stands for something else than the others, and why: it is
+    /// not counted as the best peer's.
+    pub fn aside(&self, phase: &str, why: &str) {
+        self.line("aside", phase, why);
+    }
+
+    /// How long a step may take before it is cut short; its figure is a rate, and a note says so.
+    pub fn limit(&self, full_seconds: f64, quick_seconds: f64) -> Duration {
+        Duration::from_secs_f64(if self.full { full_seconds } else { quick_seconds })
+    }
+
     /// Whether a phase is wanted and the engine has its kind of commit; reports it as missing if not.
     pub fn offers(&self, phase: &str, facts: &Facts, promise: Promise) -> bool {
         let offered = facts.offers(promise);
@@ -85,11 +98,11 @@ pub fn timed<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<(Duration, T)> {
     Ok((started.elapsed(), done))
 }
 
-/// Runs a group with an engine, both by name.
+/// Runs a group with the context's engine.
 ///
 /// # Errors
 /// If there is no such engine, and whatever fails in it or is found wrong.
-pub fn run(engine: &str, group: &str, context: &Context) -> Outcome {
+pub fn run(group: &str, context: &Context) -> Outcome {
     struct Run<'a>(&'a str, &'a Context);
     impl Visit for Run<'_> {
         type Out = ();
@@ -98,7 +111,7 @@ pub fn run(engine: &str, group: &str, context: &Context) -> Outcome {
         }
     }
     std::fs::create_dir_all(&context.dir)?;
-    engines::visit(engine, Run(group, context))?;
+    engines::visit(&context.engine, Run(group, context))?;
     println!("done");
     Ok(())
 }

@@ -32,6 +32,9 @@ pub struct Setup {
     pub write_bytes: usize,
     /// Whether tables are read by positional reads instead of a mapping, where the engine has both.
     pub positional: bool,
+    /// Whether commits are to stay in the log until the database is opened again, where the engine would merge
+    /// them long before the write budget is used up.
+    pub hold_log: bool,
     /// Whether values are much larger than a page's twentieth (a schema may depend on it).
     pub large_values: bool,
 }
@@ -42,6 +45,7 @@ impl Default for Setup {
             cache_bytes: 4 << 30,
             write_bytes: 128 << 20,
             positional: false,
+            hold_log: false,
             large_values: false,
         }
     }
@@ -56,6 +60,8 @@ pub struct Facts {
     pub buffered: Option<&'static str>,
     /// See [`Promise::Memory`].
     pub memory: Option<&'static str>,
+    /// Whether commits go to a log first and to their final place later.
+    pub logged: bool,
     /// What differs from the other engines and matters for the figures.
     pub notes: &'static str,
 }

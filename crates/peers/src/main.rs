@@ -34,8 +34,9 @@ fn as_child(arguments: &[String]) -> Outcome {
         ..Setup::default()
     };
     let phases = phases.split(',').map(str::to_owned).collect();
-    let context = Context { dir: dir.into(), full: size == "full", phases, setup };
-    child::run(engine, group, &context)
+    let context =
+        Context { engine: engine.clone(), dir: dir.into(), full: size == "full", phases, setup };
+    child::run(group, &context)
 }
 
 /// Whether every group of every engine went well.

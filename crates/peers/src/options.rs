@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::engine::Setup;
 use crate::engines;
 use crate::phases::{self, PHASES};
 use std::path::PathBuf;
@@ -45,6 +46,17 @@ pub struct Options {
     pub cache_mib: usize,
     /// Write memory, in MiB.
     pub write_mib: usize,
+}
+
+impl Options {
+    /// The budgets that were asked for.
+    pub fn setup(&self) -> Setup {
+        Setup {
+            cache_bytes: self.cache_mib << 20,
+            write_bytes: self.write_mib << 20,
+            ..Setup::default()
+        }
+    }
 }
 
 /// What to do.

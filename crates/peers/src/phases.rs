@@ -79,7 +79,7 @@ pub const PHASES: &[Phase] = &[
     phase("main", "reads-zipf", "Zipf reads", READS).bar(1.0),
     phase("main", "reads-beside", "reads beside a durable writer", READS).bar(1.0),
     phase("main", "writes-beside", "the writes beside those reads", RECORDS).bar(1.0),
-    phase("main", "open", "open, clean", "ms").less(),
+    phase("main", "open", "open, clean", "ms").less().bar(1.0),
     phase("main", "reads-first", "reads, first pass after open", READS).bar(1.5),
     phase("main", "remove", "removal of half, one transaction", "removals/s").bar(5.0),
     phase("main", "retain", "retain every other", "removals/s").bar(4.0),
@@ -89,6 +89,19 @@ pub const PHASES: &[Phase] = &[
     phase("main", "compact", "compaction", "ms").less(),
     phase("main", "size-compact", "size, compacted", "MiB").less().bar(1.0),
     phase("main", "sorted", "sorted inserts, one transaction", RECORDS).bar(1.0),
+    phase("threads", "commits-1", "durable commits, 1 thread", COMMITS).bar(1.0),
+    phase("threads", "commits-4", "durable commits, 4 threads", COMMITS).bar(1.0),
+    phase("threads", "commits-16", "durable commits, 16 threads", COMMITS).bar(1.5),
+    phase("threads", "commits-64", "durable commits, 64 threads", COMMITS).bar(1.5),
+    phase("kill", "open-kill", "open after a kill", "ms").less().bar(1.0),
+    phase("kill", "reads-kill", "reads after that open", READS).bar(1.0),
+    phase("latency", "latency-p50", "durable commit under merges, p50", "us").less().bar(1.0),
+    phase("latency", "latency-p99", "durable commit under merges, p99", "us").less().bar(1.0),
+    phase("latency", "latency-p999", "durable commit under merges, p99.9", "us").less().bar(1.25),
+    phase("latency", "latency-max", "durable commit under merges, max", "us").less(),
+    phase("latency", "latency-slow", "of them over 50 ms", "commits").less().floor(1.0),
+    phase("latency", "latency-rate", "their rate", COMMITS).bar(1.0),
+    phase("drain", "drain", "durable batches, ten budgets, drained", RECORDS).bar(1.5),
 ];
 
 /// The names of all groups, in order.

@@ -4,7 +4,7 @@
 //! another program does to the machine hits all alike. Before each child the file system is synced, so
 //! that no engine pays for the writes of the one before.
 
-use crate::engine::Outcome;
+use crate::engine::{Outcome, Setup};
 use crate::options::Options;
 use crate::phases::{self, PHASES};
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ pub struct Gathered {
     pub floors: BTreeMap<(String, &'static str), Vec<f64>>,
     /// Why an engine has no figure.
     pub missing: BTreeMap<(String, &'static str), String>,
+    /// Why an engine's figure does not count in ratios.
+    pub asides: BTreeMap<(String, &'static str), String>,
     /// What a reader of the figures must know.
     pub notes: BTreeMap<(String, &'static str), String>,
     /// Groups that failed: the engine, the group and why.
@@ -67,6 +69,16 @@ pub fn measure(options: &Options) -> Outcome<Gathered> {
     Ok(gathered)
 }
 
+/// What a child is told after engine, group and directory.
+pub fn child_arguments(full: bool, phases: &str, setup: &Setup) -> [String; 4] {
+    [
+        if full { "full" } else { "quick" }.to_owned(),
+        phases.to_owned(),
+        (setup.cache_bytes >> 20).to_string(),
+        (setup.write_bytes >> 20).to_string(),
+    ]
+}
+
 fn child(
     options: &Options,
     group: &'static str,
@@ -82,9 +94,7 @@ fn child(
     let mut child = Command::new(std::env::current_exe()?)
         .args([CHILD, engine, group])
         .arg(dir)
-        .arg(if options.full { "full" } else { "quick" })
-        .arg(wanted.join(","))
-        .args([options.cache_mib.to_string(), options.write_mib.to_string()])
+        .args(child_arguments(options.full, &wanted.join(","), &options.setup()))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -118,6 +128,7 @@ impl Gathered {
             ("value", Ok(value)) => self.values.entry(key).or_default().push(value),
             ("floor", Ok(value)) => self.floors.entry(key).or_default().push(value),
             ("missing", _) => drop(self.missing.insert(key, text.to_owned())),
+            ("aside", _) => drop(self.asides.insert(key, text.to_owned())),
             ("note", _) => drop(self.notes.insert(key, text.to_owned())),
             _ => {}
         }

@@ -30,13 +30,14 @@ impl Summary {
 
     /// Half the range, as a share of the median.
     pub fn spread(&self) -> f64 {
-        (self.max - self.min) / 2.0 / self.median
+        if self.max == self.min { 0.0 } else { (self.max - self.min) / 2.0 / self.median }
     }
 }
 
-/// Ours over theirs, turned so that more is better.
+/// Ours over theirs, turned so that more is better. Nothing over nothing is one.
 pub fn ratio(better: Better, ours: f64, theirs: f64) -> f64 {
     match better {
+        _ if ours == 0.0 && theirs == 0.0 => 1.0,
         Better::More => ours / theirs,
         Better::Less => theirs / ours,
     }
@@ -75,6 +76,8 @@ mod tests {
         assert_eq!(ratio(Better::Less, 30.0, 10.0), 1.0 / 3.0);
         assert!(is_better(Better::Less, 1.0, 2.0) && is_better(Better::More, 2.0, 1.0));
         assert!(!is_better(Better::More, 1.0, 1.0));
+        assert_eq!(ratio(Better::Less, 0.0, 0.0), 1.0);
+        assert_eq!(ratio(Better::Less, 0.0, 2.0), f64::INFINITY);
     }
 
     #[test]

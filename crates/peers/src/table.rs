@@ -26,8 +26,10 @@ fn cells(row: &Row, engines: &[&'static str]) -> Vec<String> {
         .iter()
         .map(|engine| match row.of(engine) {
             Some(summary) => {
-                let noted = row.notes.iter().any(|(name, _)| name == engine);
-                format!("{}{}", figure(summary.median), if noted { "*" } else { "" })
+                let has = |texts: &[(&str, String)]| texts.iter().any(|(name, _)| name == engine);
+                let star = if has(&row.notes) { "*" } else { "" };
+                let text = format!("{}{star}", figure(summary.median));
+                if has(&row.asides) { format!("({text})") } else { text }
             }
             None => "-".to_owned(),
         })
@@ -94,18 +96,37 @@ pub fn plain(rows: &[Row], circumstances: &Circumstances) -> String {
         "\nratio: ours over the best peer with the same promise, turned so that more is better\n\
          /bare: ours over bare system calls in the same run; spread: half the range over the median, the larger of ours and the best peer's\n",
     );
-    for (engine, title, note) in notes(rows) {
-        let _ = writeln!(text, "* {engine}, {title}: {note}");
+    for note in gathered(rows, |row| &row.notes) {
+        let _ = writeln!(text, "* {note}");
+    }
+    for why in gathered(rows, |row| &row.asides) {
+        let _ = writeln!(text, "() {why}");
     }
     text
 }
 
-fn notes(rows: &[Row]) -> Vec<(&'static str, &'static str, &str)> {
-    rows.iter()
-        .flat_map(|row| {
-            row.notes.iter().map(|(engine, note)| (*engine, row.phase.title, note.as_str()))
-        })
-        .collect()
+/// The texts of all rows, each once with its engine and the titles of the rows that it belongs to.
+fn gathered<'a>(
+    rows: &'a [Row],
+    texts: impl Fn(&'a Row) -> &'a [(&'static str, String)],
+) -> Vec<String> {
+    let mut found: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for row in rows {
+        for (engine, text) in texts(row) {
+            match found.iter_mut().find(|known| (known.0, known.1) == (*engine, text.as_str())) {
+                Some((.., titles)) => titles.push(row.phase.title),
+                None => found.push((engine, text, vec![row.phase.title])),
+            }
+        }
+    }
+    let lines = found.into_iter().map(|(engine, text, titles)| {
+        let more = match titles.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        format!("{engine}, {}{more}: {text}", titles[0])
+    });
+    lines.collect()
 }
 
 /// What the engines promise, for a terminal.
@@ -147,8 +168,11 @@ pub fn markdown(rows: &[Row], circumstances: &Circumstances) -> String {
         "\nMedians. Ratio: ours over the best peer with the same promise, turned so that more is better; \
          `/bare`: ours over bare system calls in the same run.\n",
     );
-    for (engine, title, note) in notes(rows) {
-        let _ = writeln!(text, "\\* {engine}, {title}: {note}.");
+    let mut lines: Vec<String> =
+        gathered(rows, |row| &row.notes).iter().map(|note| format!("\\* {note}")).collect();
+    lines.extend(gathered(rows, |row| &row.asides).iter().map(|why| format!("() {why}")));
+    for line in lines {
+        let _ = writeln!(text, "\n{line}.");
     }
     text.push_str("\n| engine | version | durable commit | buffered commit | commit in memory |\n|---|---|---|---|---|\n");
     for about in &circumstances.engines {

@@ -55,6 +55,7 @@ impl Engine for Fjall {
         durable: "persist(SyncData): fdatasync of the journal",
         buffered: Some("persist(Buffer): write to the journal"),
         memory: Some("the journal's buffer"),
+        logged: true,
         notes: "uncompressed; retain and extract_if collect keys, then one batch",
     };
 

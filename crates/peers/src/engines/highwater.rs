@@ -38,6 +38,7 @@ impl Engine for Highwater {
         durable: "fdatasync of the log, shared by waiting threads",
         buffered: Some("write to the log"),
         memory: Some("copy in memory"),
+        logged: true,
         notes: "defaults",
     };
 

@@ -68,6 +68,7 @@ impl Engine for Lmdb {
         durable: "fdatasync of the pages and of the meta page",
         buffered: Some("MDB_NOSYNC: pages written, not synced"),
         memory: None,
+        logged: false,
         notes: "page cache instead of a cache of its own; append mode for sorted inserts",
     };
 

@@ -1,6 +1,6 @@
 //! redb: a copy-on-write B-tree in one file, with a cache of its own.
 //!
-//! Commits: `Durability::Immediate` (the default) syncs. `Durability::None` is kept in memory until a later durable
+//! Commits: `Durability::Immediate` (the default) syncs the file with `fdatasync`, once. `Durability::None` is kept in memory until a later durable
 //! commit: a commit in memory. There is nothing between the two. The cache is the run's cache budget (it
 //! holds reads and writes). `retain`, `extract_if` and pops are redb's own; sorted inserts use its appending
 //! cursor, which its documentation offers for them.
@@ -31,9 +31,10 @@ impl Engine for Redb {
     const NAME: &'static str = "redb";
     const PACKAGE: &'static str = "redb";
     const FACTS: Facts = Facts {
-        durable: "Immediate: fsync of the file",
+        durable: "Immediate: fdatasync of the file",
         buffered: None,
         memory: Some("None: in memory until a durable commit"),
+        logged: false,
         notes: "appending cursor for sorted inserts",
     };
 
@@ -45,9 +46,12 @@ impl Engine for Redb {
         let mut builder = Database::builder();
         builder.set_cache_size(setup.cache_bytes);
         let db = builder.create(dir.join("items.redb"))?;
-        let tx = db.begin_write()?;
-        tx.open_table(ITEMS)?;
-        tx.commit()?;
+        // Only a new database is written to, so that an open costs no commit.
+        if let Err(redb::TableError::TableDoesNotExist(_)) = db.begin_read()?.open_table(ITEMS) {
+            let tx = db.begin_write()?;
+            tx.open_table(ITEMS)?;
+            tx.commit()?;
+        }
         Ok(Redb(db))
     }
 

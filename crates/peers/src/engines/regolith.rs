@@ -44,6 +44,7 @@ impl Engine for Regolith {
         durable: "sync: fdatasync of the log, shared by waiting threads",
         buffered: Some("write to the log"),
         memory: Some("disable_wal: the write buffer"),
+        logged: true,
         notes: "uncompressed; retain and extract_if collect keys, then one batch",
     };
 

@@ -50,6 +50,7 @@ impl Engine for RocksDb {
         durable: "sync: fdatasync of the log, shared by waiting threads",
         buffered: Some("write to the log"),
         memory: Some("disableWAL: the write buffer"),
+        logged: true,
         notes: "uncompressed; retain and extract_if collect keys, then one batch",
     };
 

@@ -48,7 +48,11 @@ fn connect(path: &Path, setup: &Setup) -> Outcome<Connection> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // Negative: in KiB.
     connection.pragma_update(None, "cache_size", -((setup.cache_bytes >> 10) as i64))?;
-    connection.pragma_update(None, "mmap_size", setup.cache_bytes as i64)?;
+    let mapped = if setup.positional { 0 } else { setup.cache_bytes as i64 };
+    connection.pragma_update(None, "mmap_size", mapped)?;
+    if setup.hold_log {
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    }
     Ok(connection)
 }
 
@@ -58,11 +62,12 @@ fn poisoned<T>(_: T) -> &'static str {
 
 impl Engine for Sqlite {
     const NAME: &'static str = "sqlite";
-    const PACKAGE: &'static str = "libsqlite3-sys";
+    const PACKAGE: &'static str = "rusqlite";
     const FACTS: Facts = Facts {
         durable: "WAL, synchronous=FULL: fdatasync of the WAL",
         buffered: Some("WAL, synchronous=NORMAL: write to the WAL"),
         memory: None,
+        logged: true,
         notes: "WITHOUT ROWID table; prepared statements; retain and extract_if read, then delete by key",
     };
 

@@ -3,8 +3,12 @@
 use crate::child::Context;
 use crate::engine::{Engine, Outcome};
 
+mod drain;
+mod kill;
+mod latency;
 mod main;
 mod parts;
+mod threads;
 
 /// Runs the group of this name.
 ///
@@ -13,6 +17,11 @@ mod parts;
 pub fn run<E: Engine>(group: &str, context: &Context) -> Outcome {
     match group {
         "main" => main::run::<E>(context),
+        "threads" => threads::run::<E>(context),
+        "kill" => kill::run::<E>(context),
+        kill::VICTIM => kill::victim::<E>(context),
+        "latency" => latency::run::<E>(context),
+        "drain" => drain::run::<E>(context),
         _ => Err(format!("no group {group:?}").into()),
     }
 }

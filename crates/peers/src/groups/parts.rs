@@ -48,30 +48,18 @@ impl Chunk {
     }
 }
 
-/// Records made at a time while a transaction runs.
-const AHEAD: u64 = 4096;
-
-/// Inserts records in one durable transaction; says how long it took without making them.
+/// Inserts records in one durable transaction; says how long it took. They are all made before it, so that
+/// nobody gets pauses in which threads of its own work on.
 pub fn load<E: Engine>(engine: &E, shape: Shape, numbers: Range<u64>) -> Outcome<Duration> {
+    let chunk = Chunk::of(shape, numbers, 0);
     let started = Instant::now();
-    let mut making = Duration::ZERO;
     engine.batch(Promise::Durable, |batch| {
-        let mut next = numbers.start;
-        while next < numbers.end {
-            let paused = Instant::now();
-            let chunk = Chunk::of(shape, next..(next + AHEAD).min(numbers.end), 0);
-            next += chunk.len() as u64;
-            making += paused.elapsed();
-            for (key, value) in chunk.records() {
-                batch.insert(key, value)?;
-            }
-        }
-        Ok(())
+        chunk.records().try_for_each(|(key, value)| batch.insert(key, value))
     })?;
-    Ok(started.elapsed() - making)
+    Ok(started.elapsed())
 }
 
-/// Inserts records in durable transactions of `size`; says how long that took without making them.
+/// Inserts records in durable transactions of `size`; says how long that took, the making of the records included.
 pub fn load_batches<E: Engine>(
     engine: &E,
     shape: Shape,
@@ -79,45 +67,83 @@ pub fn load_batches<E: Engine>(
     size: u64,
     version: u64,
 ) -> Outcome<Duration> {
-    let mut spent = Duration::ZERO;
+    let started = Instant::now();
     let mut next = numbers.start;
     while next < numbers.end {
         let chunk = Chunk::of(shape, next..(next + size).min(numbers.end), version);
         next += chunk.len() as u64;
-        let started = Instant::now();
         engine.batch(Promise::Durable, |batch| {
             chunk.records().try_for_each(|(key, value)| batch.insert(key, value))
         })?;
-        spent += started.elapsed();
     }
-    Ok(spent)
+    Ok(started.elapsed())
 }
 
 /// Reads all probes with a number of threads, each a part of them on a snapshot of its own.
 pub fn read_threads<E: Engine>(engine: &E, probes: &Probes, threads: usize) -> Outcome<Duration> {
-    let barrier = std::sync::Barrier::new(threads + 1);
     let share = probes.len().div_ceil(threads);
-    std::thread::scope(|scope| {
+    together(threads, |thread| {
+        let part = (thread * share).min(probes.len())..((thread + 1) * share).min(probes.len());
+        engine.read(|reader| probes.read::<E>(reader, part))
+    })
+    .map(|(spent, _)| spent)
+}
+
+/// Runs `body` in a number of threads that start together; says how long it took from the start of the
+/// first to the end of the last, and what each gave.
+///
+/// Each thread takes its own times: one that only waits for the others may get the processor last of all.
+pub fn together<T: Send>(
+    threads: usize,
+    body: impl Fn(usize) -> Outcome<T> + Sync,
+) -> Outcome<(Duration, Vec<T>)> {
+    let barrier = std::sync::Barrier::new(threads);
+    let done = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
-                let barrier = &barrier;
-                let part = thread * share..((thread + 1) * share).min(probes.len());
+                let (barrier, body) = (&barrier, &body);
                 scope.spawn(move || {
                     barrier.wait();
-                    engine.read(|reader| probes.read::<E>(reader, part))
+                    let started = Instant::now();
+                    body(thread).map(|given| (started, Instant::now(), given))
                 })
             })
             .collect();
-        barrier.wait();
-        let started = Instant::now();
-        for worker in workers {
-            worker.join().map_err(|_| "a reading thread panicked")??;
-        }
-        Ok(started.elapsed())
-    })
+        let done = workers.into_iter().map(|worker| worker.join());
+        done.collect::<Result<Vec<_>, _>>().map_err(|_| "a thread panicked")
+    })?;
+    let done = done.into_iter().collect::<Outcome<Vec<_>>>()?;
+    let start = done.iter().map(|(start, ..)| *start).min().ok_or("no thread")?;
+    let end = done.iter().map(|(_, end, _)| *end).max().ok_or("no thread")?;
+    Ok((end - start, done.into_iter().map(|(.., given)| given).collect()))
 }
 
 /// Waits until the engine's own threads rest. An engine that does not within a minute is measured as it is.
 pub fn rest() {
-    system::settle(Duration::from_secs(60));
+    rest_from();
+}
+
+/// The same, and says when the rest began.
+pub fn rest_from() -> Instant {
+    system::settle(Duration::from_secs(60)).unwrap_or_else(Instant::now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_timed_from_the_first_start_to_the_last_end() {
+        let nap = Duration::from_millis(30);
+        let (spent, given) = together(40, |thread| {
+            std::thread::sleep(nap);
+            Ok(thread)
+        })
+        .expect("no error");
+        assert!(spent >= nap, "{spent:?}");
+        assert_eq!(given, (0..40).collect::<Vec<_>>());
+        let failed =
+            together(2, |thread| if thread == 1 { Err("on purpose".into()) } else { Ok(()) });
+        assert!(failed.is_err());
+    }
 }

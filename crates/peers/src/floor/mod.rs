@@ -1,5 +1,11 @@
 //! Floors: bare system calls that do the least that a commit must.
 
+mod leader;
+mod traffic;
+
+pub use leader::LeaderLoop;
+pub use traffic::Traffic;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -33,17 +39,18 @@ impl BareLoop {
     }
 
     fn over(dir: &Path, bytes: usize, end: u64) -> io::Result<BareLoop> {
-        let path = dir.join("bare-loop");
-        let file = fs::File::options().create(true).truncate(true).write(true).open(&path)?;
-        let zeros = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < end {
-            file.write_all_at(&zeros, at)?;
-            at += zeros.len() as u64;
-        }
-        file.sync_all()?;
-        fs::remove_file(&path)?;
+        let file = prewritten(&dir.join("bare-loop"), end)?;
         Ok(BareLoop { file, data: vec![7; bytes], at: 0, end })
+    }
+
+    /// Goes back to the beginning of the file, so that any number of steps may follow.
+    pub fn rewind(&mut self) {
+        self.at = 0;
+    }
+
+    /// Whether there is no room for a further step.
+    pub fn is_at_end(&self) -> bool {
+        self.at >= self.end
     }
 
     /// One write without a sync; says how long it took.
@@ -70,4 +77,19 @@ impl BareLoop {
         self.at += (self.data.len() as u64).next_multiple_of(4096);
         Ok(started.elapsed())
     }
+}
+
+/// A file whose blocks are all written and synced, so that writes to it change no metadata. Its name is
+/// gone already; it goes when it is closed.
+fn prewritten(path: &Path, bytes: u64) -> io::Result<fs::File> {
+    let file = fs::File::options().create(true).truncate(true).write(true).open(path)?;
+    let zeros = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < bytes {
+        file.write_all_at(&zeros, at)?;
+        at += zeros.len() as u64;
+    }
+    file.sync_all()?;
+    fs::remove_file(path)?;
+    Ok(file)
 }
