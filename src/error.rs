@@ -75,6 +75,19 @@ pub enum Error {
         /// The path that was opened.
         path: PathBuf,
     },
+    /// The state at that LSN cannot be put together from the files: the tables already hold later
+    /// commits, or the log does not reach so far.
+    #[error("the state of {path} at LSN {at} is not there: the tables and the log reach from {from} to {to}; restore a backup to go further back", path = .path.display())]
+    NotReachable {
+        /// The database.
+        path: PathBuf,
+        /// The LSN asked for.
+        at: Lsn,
+        /// The earliest state: that of the last checkpoint.
+        from: Lsn,
+        /// The latest.
+        to: Lsn,
+    },
     /// The path holds something that is not a Highwater database. Nothing was changed.
     #[error("{path} is not a highwater database: {what}; give a new or an empty directory", path = .path.display())]
     NotADatabase {

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::fs::FileSystem;
 use crate::fs::os::OsFileSystem;
 use crate::table::ReadMode;
+use crate::types::Lsn;
 use crate::{Database, Error};
 use std::path::Path;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct Builder {
     pub(crate) background: bool,
     pub(crate) witness_delay: Duration,
     pub(crate) block_cache_bytes: usize,
+    /// Read-only: the state after this commit; see [`check::open_at`](crate::check::open_at).
+    pub(crate) until: Option<Lsn>,
     pub(crate) sizes: Sizes,
 }
 
@@ -95,6 +98,7 @@ impl Default for Builder {
             witness_delay: Duration::from_millis(100),
             block_cache_bytes: 32 << 20,
             sizes: Sizes::DEFAULT,
+            until: None,
         }
     }
 }

@@ -181,7 +181,7 @@ pub fn restore_to(
     let mut next = FileId(1);
     let outcome = write(&writer, request, &record, &log, &reached, &mut next, progress);
     let outcome = outcome.and_then(|restored| {
-        crate::check::verify(fs, target, &mut |_| {})?;
+        crate::check::expect_sound(fs, target)?;
         Ok(restored)
     });
     if outcome.is_err() {

@@ -1,254 +1,42 @@
-//! The integrity check and the forecast: what opening a directory would do, and whether every byte that
-//! matters passes its check. Neither writes a byte or takes a lock; both work beside a live owner.
+//! Looking at a database without opening it: the forecast, the integrity check, the log, the tables, single
+//! bytes. Nothing here writes a byte or takes a lock; all of it works beside a live owner.
 //!
-//! [`explain`] is the recovery's own plan, put into words. [`verify`] is the plan plus every byte of
-//! every table: checksums, key order, counts, fences, filters. [`salvage_table`] gets the entries out of
-//! a table file that lost its index.
+//! - [`explain`] is the recovery's own plan, put into words.
+//! - [`verify`] finds all damage and says what it costs.
+//! - [`read_log`] and [`Follower`] show what was written when.
+//! - [`list_tables`], [`read_table`] and [`annotate`] show what the files hold.
+//! - [`find`], [`open_at`], [`diff`] and [`ContentHash`] are about states.
+//! - [`salvage_table`] gets the entries out of a table file that lost its index.
 
-use crate::error::Result;
-use crate::fs::FileSystem;
-use crate::options::Builder;
-use crate::recovery::decide::{Judged, Row, TABLE};
-use crate::recovery::plan::{OpenPlan, Plan, Reader, plan, plan_judged, table_metas};
-use crate::table::{BlockCache, ReadMode, Table};
-use crate::types::{DatabaseId, Epoch, Generation, Lsn, Seqno};
-use std::path::Path;
-use std::sync::Arc;
+mod annotate;
+mod annotate_manifest;
+mod annotate_table;
+mod explain;
+mod follow;
+mod history;
+mod judged;
+mod layout;
+mod log;
+mod scan;
+mod state;
+mod tables;
+mod verify;
+mod verify_pass;
 
 pub use crate::content::{ContentHash, ContentHasher};
 pub use crate::cursor::RangeTombstone;
 pub use crate::table::{Salvage, SalvagedEntry, salvage as salvage_table};
-
-/// What an open would do. From [`explain`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Forecast {
-    /// It would create a database: nothing is there.
-    Create,
-    /// It would open the database.
-    Open(Box<Explanation>),
-}
-
-/// What a database consists of and what opening it would do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Explanation {
-    /// The database's random name.
-    pub database: DatabaseId,
-    /// Generation of the manifest.
-    pub generation: Generation,
-    /// The last epoch that was started.
-    pub last_epoch: Epoch,
-    /// When it was made, in microseconds since 1970.
-    pub created_micros: u64,
-    /// When the manifest was written, in microseconds since 1970.
-    pub manifest_written_micros: u64,
-    /// It was closed cleanly: opening it writes nothing.
-    pub clean: bool,
-    /// It was put together by [`salvage`](crate::salvage): something may be missing in it, for ever.
-    pub salvaged: bool,
-    /// All commits up to this one are in tables.
-    pub checkpoint_seqno: Seqno,
-    /// A replay starts here.
-    pub checkpoint_lsn: Lsn,
-    /// The last commit.
-    pub last_seqno: Seqno,
-    /// When the last replayed commit was made, in microseconds since 1970; 0 if none is replayed.
-    pub last_commit_micros: u64,
-    /// Where the log ends.
-    pub tail: Lsn,
-    /// Groups, transactions, operations and bytes of log to replay.
-    pub replay: Replay,
-    /// Bytes past the last valid group that would be cut: written, never promised.
-    pub trim_bytes: u64,
-    /// Transactions that began in the log and never ended; they would be rolled back.
-    pub unfinished_transactions: u64,
-    /// The last groups have no witness: damage to them could not be told from a torn write.
-    pub unwitnessed_tail: bool,
-    /// Keyspaces that the manifest lists, with their numbers.
-    pub keyspaces: Vec<(String, u32)>,
-    /// Sorted runs, newest first: files and bytes.
-    pub runs: Vec<RunSummary>,
-    /// Files of ours that nothing needs and that the first write would remove.
-    pub orphans: Vec<String>,
-    /// Log files that hold nothing live and that the first write would reuse.
-    pub dead_segments: Vec<String>,
-    /// Names in the directory that are not ours.
-    pub foreign: Vec<String>,
-}
-
-/// Log to replay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Replay {
-    /// Groups.
-    pub groups: u64,
-    /// Whole transactions.
-    pub transactions: u64,
-    /// Operations in them.
-    pub operations: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
-/// One run of tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunSummary {
-    /// 0: upper; 1: base.
-    pub level: u8,
-    /// Files.
-    pub tables: u64,
-    /// Bytes of the files.
-    pub bytes: u64,
-    /// Entries, tombstones included.
-    pub entries: u64,
-    /// Tombstones.
-    pub tombstones: u64,
-}
-
-/// What [`verify`] read and found good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Verified {
-    /// What an open would do.
-    pub explanation: Explanation,
-    /// Tables read whole.
-    pub tables: u64,
-    /// Bytes of tables.
-    pub table_bytes: u64,
-    /// Entries in them, tombstones included.
-    pub entries: u64,
-    /// Bytes of live log.
-    pub log_bytes: u64,
-}
-
-/// Says what opening `dir` would do, from the plan that the open itself follows.
-///
-/// # Errors
-/// What the open would refuse with: [`Error::Damage`](crate::Error::Damage),
-/// [`Error::Unsupported`](crate::Error::Unsupported),
-/// [`Error::NotADatabase`](crate::Error::NotADatabase), [`Error::Io`](crate::Error::Io).
-///
-/// ```
-/// # fn main() -> highwater::Result<()> {
-/// use highwater::check::{Forecast, explain};
-/// use highwater::fs::os::OsFileSystem;
-/// # let dir = tempfile::tempdir().unwrap();
-/// # let path = dir.path().join("db");
-/// highwater::Database::open(&path)?.keyspace("users")?.insert("ada", "1815")?;
-/// let Forecast::Open(found) = explain(&OsFileSystem::new(), &path)? else { panic!() };
-/// assert!(found.clean);
-/// assert_eq!(found.replay.transactions, 2); // the keyspace and the insert
-/// # Ok(())
-/// # }
-/// ```
-pub fn explain(fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<Forecast> {
-    let dir = dir.as_ref();
-    Ok(match plan(fs, dir, Reader::Alone)? {
-        Plan::Create => Forecast::Create,
-        Plan::Open(found) => Forecast::Open(Box::new(explanation(dir, &found)?)),
-    })
-}
-
-/// A row of recovery's decision table in words: place, vouched, closed, verdict.
+pub use annotate::{Annotation, Content, Field, annotate};
+pub use explain::{Explanation, Forecast, Replay, RunSummary, explain};
+pub use follow::{Followed, Follower};
+pub use history::{Found, History, find};
 #[doc(hidden)]
-pub type DecisionRow = (String, bool, bool, String);
-
-/// [`explain`], and which rows of recovery's decision table it asked: place, vouched, closed and verdict
-/// in words. For simulations that count them; not part of the interface.
-#[doc(hidden)]
-pub fn explain_judged(fs: &dyn FileSystem, dir: &Path) -> (Result<Forecast>, Vec<DecisionRow>) {
-    let judged = Judged::default();
-    let forecast = plan_judged(fs, dir, Reader::Alone, &judged).and_then(|found| match found {
-        Plan::Create => Ok(Forecast::Create),
-        Plan::Open(found) => Ok(Forecast::Open(Box::new(explanation(dir, &found)?))),
-    });
-    (forecast, judged.into_inner().iter().map(in_words).collect())
-}
-
-fn in_words((place, vouched, closed, verdict): &Row) -> DecisionRow {
-    (format!("{place:?}"), *vouched, *closed, format!("{verdict:?}"))
-}
-
-/// All rows of recovery's decision table, in the words of [`explain_judged`].
-#[doc(hidden)]
-pub fn decision_rows() -> Vec<DecisionRow> {
-    TABLE.iter().map(in_words).collect()
-}
-
-/// Reads and checks every byte that the database depends on. `progress` is told, now and then, how many
-/// bytes of tables are done. `None` if nothing is there.
-///
-/// # Errors
-/// The first damage found, and as [`explain`].
-pub fn verify(
-    fs: &Arc<dyn FileSystem>,
-    dir: impl AsRef<Path>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Option<Verified>> {
-    let dir = dir.as_ref();
-    let Plan::Open(found) = plan(&**fs, dir, Reader::Alone)? else { return Ok(None) };
-    let explanation = explanation(dir, &found)?;
-    let mut verified = Verified {
-        log_bytes: explanation.replay.bytes,
-        explanation,
-        tables: 0,
-        table_bytes: 0,
-        entries: 0,
-    };
-    let cache = Arc::new(BlockCache::new(Builder::default().block_cache_bytes));
-    let listed = table_metas(dir, &found.manifest)?.into_iter().map(|(_, meta)| meta);
-    for meta in listed.chain(found.installed.iter().cloned()) {
-        let path = dir.join(crate::manifest::names::table_name(meta.file_id));
-        let database = found.manifest.database;
-        let table = Table::new(fs.clone(), path, database, meta, ReadMode::Pread, cache.clone());
-        let before = verified.table_bytes;
-        let counted = table.check(&mut |done| progress(before + done))?;
-        verified.tables += 1;
-        verified.table_bytes += counted.bytes;
-        verified.entries += counted.entries;
-    }
-    Ok(Some(verified))
-}
-
-fn explanation(dir: &Path, found: &OpenPlan) -> Result<Explanation> {
-    let manifest = &found.manifest;
-    let mut runs: Vec<RunSummary> = manifest
-        .runs
-        .iter()
-        .map(|run| RunSummary { level: run.level, tables: 0, bytes: 0, entries: 0, tombstones: 0 })
-        .collect();
-    for (run, meta) in table_metas(dir, manifest)? {
-        runs[run].tables += 1;
-        runs[run].bytes += meta.file_bytes;
-        runs[run].entries += meta.entries;
-        runs[run].tombstones += meta.tombstones;
-    }
-    Ok(Explanation {
-        database: manifest.database,
-        generation: manifest.generation,
-        last_epoch: manifest.last_epoch,
-        created_micros: manifest.created_micros,
-        manifest_written_micros: manifest.written_micros,
-        clean: manifest.clean,
-        salvaged: manifest.salvaged,
-        checkpoint_seqno: manifest.checkpoint_seqno,
-        checkpoint_lsn: manifest.checkpoint_lsn,
-        last_seqno: found.last_seqno,
-        last_commit_micros: found.last_commit_micros,
-        tail: found.tail.at,
-        replay: Replay {
-            groups: found.spans.iter().map(|span| span.groups).sum(),
-            transactions: found.transactions,
-            operations: found.operations,
-            bytes: found.replay_bytes,
-        },
-        trim_bytes: found.tail.cut_bytes,
-        unfinished_transactions: found.tail.unfinished_transactions,
-        unwitnessed_tail: found.tail.unwitnessed,
-        keyspaces: manifest.keyspaces.iter().map(|k| (k.name.clone(), k.id.get())).collect(),
-        runs,
-        orphans: found.orphans.clone(),
-        dead_segments: found.dead_segments.iter().map(|s| s.name.clone()).collect(),
-        foreign: found.foreign.clone(),
-    })
-}
+pub use judged::{DecisionRow, decision_rows, explain_judged};
+pub use log::{LogItem, LogOperation, LogSegment, LogTransaction, read_log};
+pub use state::{Difference, diff, open_at, reachable};
+pub use tables::{
+    BlockInfo, KeyspaceNames, SectionSummary, TableDetail, TableEntry, TableSummary, list_tables,
+    read_table, table_detail,
+};
+pub(crate) use verify::expect_sound;
+pub use verify::{Finding, Level, Loss, Scope, Verified, VerifyOptions, verify};

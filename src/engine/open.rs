@@ -13,6 +13,7 @@ use crate::options::Builder;
 use crate::recovery::apply::{Rebuilt, rebuild};
 use crate::recovery::directory::SegmentFile;
 use crate::recovery::plan::{OpenPlan, Plan, Reader, plan};
+use crate::recovery::reading::reader;
 use crate::recovery::{Recovery, RecoveryReport};
 use crate::stats::Counters;
 use crate::table::BlockCache;
@@ -210,13 +211,11 @@ fn open_read_only(options: Builder, dir: &Path) -> Result<Engine> {
     let mut last: Option<Error> = None;
     for _ in 0..READ_ONLY_TRIES {
         // Beside a live owner only what is vouched for is sure to be synced.
-        let lock = dir.join(names::LOCK_NAME);
-        // Where the lock cannot even be looked at, the plan says what is wrong with the path.
-        let owned = fs.lock_holder(&lock).is_ok_and(|holder| holder.is_some());
-        let reader = if owned { Reader::BesideOwner } else { Reader::Alone };
-        let outcome = match plan(&*fs, dir, reader) {
+        let outcome = match plan(&*fs, dir, reader(&*fs, dir)) {
             Ok(Plan::Create) => return Err(Error::NotFound { path: dir.to_path_buf() }),
-            Ok(Plan::Open(found)) => assemble(options.clone(), dir, *found, None, false),
+            Ok(Plan::Open(found)) => found
+                .stopping_at(dir, options.until)
+                .and_then(|found| assemble(options.clone(), dir, found, None, false)),
             Err(error) => Err(error),
         };
         match outcome {

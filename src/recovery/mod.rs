@@ -13,6 +13,7 @@ pub mod apply;
 pub mod decide;
 pub mod directory;
 pub mod plan;
+pub mod reading;
 pub mod replay;
 pub mod walk;
 

@@ -58,6 +58,8 @@ pub struct OpenPlan {
     pub next_file_id: FileId,
     /// Names that are not ours.
     pub foreign: Vec<String>,
+    /// Replay only what was committed up to here; for looking at an earlier state.
+    pub until: Option<Lsn>,
 }
 
 /// One epoch of the live log.
@@ -89,6 +91,22 @@ pub struct Tail {
 }
 
 impl OpenPlan {
+    /// The plan for the state after the commit at `until`: the tables, and the log up to there.
+    pub fn stopping_at(mut self: Box<Self>, dir: &Path, until: Option<Lsn>) -> Result<OpenPlan> {
+        let Some(at) = until else { return Ok(*self) };
+        let (from, to) = (self.manifest.checkpoint_lsn, self.tail.at);
+        if !(from..=to.max(from)).contains(&at) {
+            return Err(Error::NotReachable {
+                path: dir.to_path_buf(),
+                at,
+                from,
+                to: to.max(from),
+            });
+        }
+        self.until = until;
+        Ok(*self)
+    }
+
     /// Whether `apply` has to write before the database can be used.
     pub fn needs_apply(&self) -> bool {
         !self.manifest.clean || !self.installed.is_empty()
@@ -210,6 +228,7 @@ pub fn plan_judged(
         installed: check.installed.into_values().collect(),
         next_file_id,
         foreign: directory.foreign,
+        until: None,
         manifest,
     })))
 }
@@ -226,7 +245,8 @@ pub fn replay(
         plan.live_segments.iter().map(|(_, segment)| segment.clone()).collect();
     let judged = Judged::default();
     let walk = Walk { fs, dir, manifest: &plan.manifest, segments: &segments, judged: &judged };
-    let mut replay = Replay { assembler: Assembler::new(plan.manifest.checkpoint_seqno), sink };
+    let assembler = Assembler::new(plan.manifest.checkpoint_seqno);
+    let mut replay = Replay { assembler, until: plan.until, sink };
     for span in plan.spans.iter().filter(|span| span.end > span.from) {
         // The plan knows where the span ends.
         let range = EpochRange { end: Some(span.end), ..span.range };
@@ -237,7 +257,7 @@ pub fn replay(
 }
 
 /// Ranges that hold live log.
-fn live_ranges(manifest: &Manifest) -> impl Iterator<Item = &EpochRange> {
+pub fn live_ranges(manifest: &Manifest) -> impl Iterator<Item = &EpochRange> {
     manifest.epochs.iter().filter(|range| {
         range
             .end
@@ -363,13 +383,17 @@ impl Sink for Nothing {
 
 struct Replay<'a> {
     assembler: Assembler,
+    until: Option<Lsn>,
     sink: &'a mut dyn TransactionSink,
 }
 
 impl Sink for Replay<'_> {
     fn group(&mut self, header: &GroupHeader, body: &[u8], place: &GroupPlace<'_>) -> Result<()> {
-        let sink = &mut *self.sink;
+        let (sink, until) = (&mut *self.sink, self.until);
         self.assembler.group(header, body, place, &mut |transaction: &Transaction<'_>| {
+            if until.is_some_and(|until| transaction.end > until) {
+                return Ok(());
+            }
             sink.transaction(transaction, header, place)
         })
     }

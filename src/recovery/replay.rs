@@ -6,8 +6,8 @@
 
 use super::walk::GroupPlace;
 use crate::error::{Error, Result};
-use crate::types::Seqno;
-use crate::wal::group::GroupHeader;
+use crate::types::{Lsn, Seqno};
+use crate::wal::group::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::wal::record::{Record, RecordFault, Records};
 
 /// A whole transaction from the log.
@@ -15,6 +15,8 @@ use crate::wal::record::{Record, RecordFault, Records};
 pub struct Transaction<'a> {
     pub seqno: Seqno,
     pub time_micros: u64,
+    /// Just past its last record: what its commit returned.
+    pub end: Lsn,
     pub operations: &'a [u8],
 }
 
@@ -75,8 +77,10 @@ impl Assembler {
     ) -> Result<()> {
         let damage = |what: String| place.damage(header.lsn, what);
         let mut count = 0_u32;
-        for record in Records::new(body) {
+        let mut records = Records::new(body);
+        while let Some(record) = records.next() {
             count += 1;
+            let end = header.lsn.plus((GROUP_HEADER_BYTES + records.offset()) as u64);
             let record = record.map_err(|fault| match fault {
                 RecordFault::UnknownKind(kind) => Error::Unsupported {
                     file: place.path.to_path_buf(),
@@ -90,7 +94,7 @@ impl Assembler {
                 Record::Commit { seqno, time_micros, operations } => {
                     self.expect(seqno, 0).map_err(damage)?;
                     self.last = seqno;
-                    sink(&Transaction { seqno, time_micros, operations })?;
+                    sink(&Transaction { seqno, time_micros, end, operations })?;
                 }
                 Record::Fragment { seqno, index, operations } => {
                     self.expect(seqno, index).map_err(damage)?;
@@ -108,7 +112,7 @@ impl Assembler {
                         )));
                     }
                     self.last = seqno;
-                    sink(&Transaction { seqno, time_micros, operations: &whole })?;
+                    sink(&Transaction { seqno, time_micros, end, operations: &whole })?;
                 }
                 Record::Witness | Record::Skipped { .. } => {}
             }

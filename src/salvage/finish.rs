@@ -3,6 +3,7 @@
 use super::receipt::{LOST_KEYS_LISTED, LostKeys};
 use super::scan::Scan;
 use super::write::Build;
+use crate::check::expect_sound;
 use crate::error::Result;
 use crate::fresh;
 use crate::manifest::{KeyspaceEntry, Manifest};
@@ -72,7 +73,8 @@ impl Build<'_> {
             ..Manifest::default()
         };
         fresh::publish_new(&**self.fs, target, &manifest)?;
-        crate::check::verify(self.fs, target, &mut |_| {}).map(drop)
+        // What was just written must read back whole; damage in it is a failure of this salvage.
+        expect_sound(self.fs, target)
     }
 
     fn name_losses(&mut self, keyspaces: &[KeyspaceEntry]) {

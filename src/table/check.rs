@@ -54,6 +54,7 @@ impl Table {
             filter,
             progress,
             next_value: 0,
+            resync: false,
             section_bytes: 0,
             count: TableCheck::default(),
         };
@@ -67,7 +68,7 @@ impl Table {
     }
 
     /// All blocks together cover the file, each byte once.
-    fn check_tiling(&self, loaded: &Loaded) -> Result<()> {
+    pub(super) fn check_tiling(&self, loaded: &Loaded) -> Result<()> {
         let mut extents = loaded.index.extents.clone();
         extents.push(loaded.footer.index.0);
         extents.extend(loaded.footer.filter.map(|(extent, _)| extent));
@@ -86,7 +87,7 @@ impl Table {
     }
 
     /// Range tombstones lie within the bounds that the manifest states. (Keys are looked at in passing.)
-    fn check_bounds(&self, loaded: &Loaded) -> Result<()> {
+    pub(super) fn check_bounds(&self, loaded: &Loaded) -> Result<()> {
         for section in &loaded.index.sections {
             let (Some(first), Some(last)) = (section.ranges.first(), section.ranges.last()) else {
                 continue;
@@ -107,19 +108,21 @@ impl Table {
 }
 
 /// The walk over all data and value blocks.
-struct Pass<'p> {
-    table: &'p Table,
-    loaded: &'p Loaded,
-    filter: Option<Filter>,
-    progress: &'p mut dyn FnMut(u64),
-    next_value: u32,
-    section_bytes: u64,
-    count: TableCheck,
+pub(super) struct Pass<'p> {
+    pub table: &'p Table,
+    pub loaded: &'p Loaded,
+    pub filter: Option<Filter>,
+    pub progress: &'p mut dyn FnMut(u64),
+    pub next_value: u32,
+    /// A block was left out or is damaged: the next value block may be any.
+    pub resync: bool,
+    pub section_bytes: u64,
+    pub count: TableCheck,
 }
 
 impl Pass<'_> {
     /// Counts what loading has verified.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         let index = &self.loaded.index;
         let ranges = &index.extents[(index.data_blocks + index.value_blocks) as usize..];
         let footer = &self.loaded.footer;
@@ -131,7 +134,7 @@ impl Pass<'_> {
         (self.progress)(self.count.bytes);
     }
 
-    fn check_section(&mut self, section: &Section) -> Result<()> {
+    pub(super) fn check_section(&mut self, section: &Section) -> Result<()> {
         let index = &self.loaded.index;
         let before = self.count;
         self.section_bytes = 0;
@@ -156,7 +159,7 @@ impl Pass<'_> {
         if agrees { Ok(()) } else { Err(self.index_damage("a section's counts are wrong")) }
     }
 
-    fn check_block(
+    pub(super) fn check_block(
         &mut self,
         section: &Section,
         place: u32,
@@ -219,6 +222,9 @@ impl Pass<'_> {
         let damage =
             || table.damage(from.offset(), "an entry names a value block that is not its own");
         let (number, length) = reference.ok_or_else(damage)?;
+        if std::mem::take(&mut self.resync) {
+            self.next_value = number;
+        }
         if number != self.next_value || number >= index.value_blocks {
             return Err(damage());
         }
@@ -243,7 +249,7 @@ impl Pass<'_> {
         (self.progress)(self.count.bytes);
     }
 
-    fn finish(self) -> Result<TableCheck> {
+    pub(super) fn finish(self) -> Result<TableCheck> {
         if self.next_value != self.loaded.index.value_blocks {
             return Err(self.index_damage("a value block is named by no entry"));
         }

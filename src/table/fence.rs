@@ -92,6 +92,13 @@ impl Fences {
         Some(fences)
     }
 
+    /// A fence: the block behind it holds no key before it.
+    pub fn fence(&self, place: usize) -> Option<Vec<u8>> {
+        let (start, end) = (*self.ends.get(place)?, *self.ends.get(place + 1)?);
+        let prefix = self.blob.get(..*self.ends.first()? as usize)?;
+        Some([prefix, self.blob.get(start as usize..end as usize)?].concat())
+    }
+
     /// Number of fences at or before `key`: the position of the block that may hold it.
     #[inline]
     pub fn rank(&self, key: &[u8]) -> usize {

@@ -48,11 +48,11 @@ pub struct Table {
 
 /// What the first use brings into memory.
 #[derive(Debug)]
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     pub(super) file: Arc<dyn File>,
     map: Option<Mapping>,
-    pub(super) footer: Footer,
-    pub(super) index: Index,
+    pub(crate) footer: Footer,
+    pub(crate) index: Index,
     filter: OnceLock<Filter>,
     /// One bit for each ordinal: the block was verified.
     verified: Vec<AtomicU64>,
@@ -214,7 +214,7 @@ impl Table {
 
     /// The resident parts; loads them on first use.
     #[inline]
-    pub(super) fn loaded(&self) -> Result<&Loaded> {
+    pub(crate) fn loaded(&self) -> Result<&Loaded> {
         match self.loaded.get() {
             Some(loaded) => Ok(loaded),
             None => self.load_once(),

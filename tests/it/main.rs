@@ -6,6 +6,7 @@ mod basics;
 mod concurrent;
 mod edges;
 mod hostile;
+mod inspect;
 mod interleave;
 mod jitter;
 mod lifetime;

@@ -3,7 +3,7 @@
 //! model says.
 
 use highwater::Database;
-use highwater::check::{explain, verify};
+use highwater::check::{VerifyOptions, explain, verify};
 use highwater::fs::FileSystem;
 use highwater::salvage::{ManifestState, Receipt, assess, salvage};
 use highwater_sim::check::{Failure, guarded};
@@ -60,7 +60,7 @@ fn check(damaged: &Damaged<'_>, counts: &mut Counts) -> Result<(), Failure> {
     let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
     // Whatever they say, they must come back and leave everything alone.
     let _ = explain(&*fs, PATH);
-    let _ = verify(&fs, PATH, &mut |_| {});
+    let _ = verify(&fs, PATH, &VerifyOptions::default(), &mut |_, _| {});
     let dry = assess(&fs, PATH, &mut |_| {}).map_err(|e| violation(format!("assess: {e}")))?;
     let receipt = salvage(&fs, PATH, NEW, &mut |_| {})
         .map_err(|e| violation(format!("salvage refused: {e}")))?;
