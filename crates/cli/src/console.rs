@@ -35,8 +35,8 @@ pub struct Globals {
         hide_default_value = true
     )]
     keys: Form,
-    /// Show values in what inspects the log and the files
-    #[arg(long, global = true, hide = true)]
+    /// Show values in what inspects the log and the files; otherwise their lengths
+    #[arg(long, global = true)]
     show_values: bool,
     /// Wait so long for a database that is in use: 500ms, 10s, 2m [default: not at all]
     #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
@@ -45,7 +45,7 @@ pub struct Globals {
     #[arg(long, global = true)]
     yes: bool,
     /// Take a torn or unwitnessed tail for damage: exit code 4
-    #[arg(long, global = true, hide = true)]
+    #[arg(long, global = true)]
     strict: bool,
     /// When to use colour [default: on a terminal]
     #[arg(
@@ -176,8 +176,6 @@ pub enum Style {
     Note,
     /// Bad news.
     Bad,
-    /// Of less weight.
-    Faint,
 }
 
 impl Style {
@@ -188,7 +186,6 @@ impl Style {
             Style::Good => Green.on_default(),
             Style::Note => Yellow.on_default(),
             Style::Bad => Red.on_default().bold(),
-            Style::Faint => anstyle::Style::new().dimmed(),
         }
     }
 }

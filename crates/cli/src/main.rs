@@ -10,28 +10,25 @@
 //! and write nothing; no command panics on any argument, file or closed pipe.
 
 mod commands;
-#[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod console;
 mod csv_form;
 mod drill;
 mod exit;
-#[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod failure;
 mod human;
 mod interrupt;
 mod jsonl_form;
+mod keyspaces;
 mod layout;
-#[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod open;
-#[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod output;
-#[allow(dead_code, reason = "parts that the inspecting commands need")]
 mod progress;
 mod receipt;
 mod records;
 mod rescue;
 mod text;
 mod time;
+mod times;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -62,6 +59,9 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Info(commands::info::Args),
+    Explain(commands::explain::Args),
+    Verify(commands::verify::Args),
+    Log(commands::log::Args),
     Get(commands::get::Args),
     Put(commands::put::Args),
     Rm(commands::rm::Args),
@@ -84,6 +84,9 @@ fn main() -> ExitCode {
     interrupt::install();
     let outcome = match cli.command {
         Command::Info(args) => commands::info::run(&args, &console),
+        Command::Explain(args) => commands::explain::run(&args, &console),
+        Command::Verify(args) => commands::verify::run(&args, &console),
+        Command::Log(args) => commands::log::run(&args, &console),
         Command::Get(args) => commands::get::run(&args, &console),
         Command::Put(args) => commands::put::run(&args, &console),
         Command::Rm(args) => commands::rm::run(&args, &console),

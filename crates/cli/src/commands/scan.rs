@@ -95,7 +95,7 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
 }
 
 /// The smallest key after all those that start with `prefix`; `None` if there is none.
-fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let kept = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut end = prefix[..=kept].to_vec();
     end[kept] += 1;
