@@ -51,6 +51,7 @@ mod recovery;
 pub mod salvage;
 mod slice;
 mod stats;
+mod sync;
 mod table;
 mod tx;
 mod types;

@@ -128,7 +128,7 @@ mod tests {
         }
         round_trip(u64::MAX);
         let mut random = Random(1);
-        for _ in 0..10_000 {
+        for _ in 0..crate::bytes::testing::scaled(10_000) {
             let shift = random.below(64);
             round_trip(random.next() >> shift);
         }
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn whatever_decodes_encodes_to_the_same_bytes() {
         let mut random = Random(2);
-        for _ in 0..100_000 {
+        for _ in 0..crate::bytes::testing::scaled(100_000) {
             let length = random.below(12);
             let bytes = random.bytes(length);
             let mut rest = bytes.as_slice();

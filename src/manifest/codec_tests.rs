@@ -210,7 +210,7 @@ fn random_bodies_never_panic_and_never_alias() {
     let mut random = Random(61);
     let good = sample().encode();
     let mut taken = 0;
-    for _ in 0..50_000 {
+    for _ in 0..crate::bytes::testing::scaled(50_000) {
         let mut bytes = good.clone();
         for _ in 0..=random.below(3) {
             let at = MANIFEST_HEADER_BYTES + random.below(bytes.len() - MANIFEST_HEADER_BYTES - 4);

@@ -36,6 +36,8 @@ mod record;
 mod tree;
 mod walk;
 
+#[cfg(all(test, loom))]
+mod interleavings;
 #[cfg(test)]
 mod speed;
 #[cfg(test)]

@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn random_bytes_never_panic() {
         let mut random = Random(11);
-        for _ in 0..20_000 {
+        for _ in 0..crate::bytes::testing::scaled(20_000) {
             let length = random.below(300);
             let mut bytes = random.bytes(length);
             if length >= GROUP_HEADER_BYTES && random.below(2) == 0 {

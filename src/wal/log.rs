@@ -20,11 +20,10 @@ use super::space::{LogSpace, Segment};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier};
 use crate::stats::Counters;
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, in_one_order, yield_now};
 use crate::types::{Epoch, Generation, Lsn, Seqno};
-use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
 /// How far a flush goes.
@@ -180,6 +179,7 @@ impl Log {
         self.applied.store(seqno.get(), Ordering::SeqCst);
         // A flush that took the record along before this could not show it; either it sees what was
         // just stored, or this sees what it stored.
+        in_one_order();
         if self.durable_seqno.load(Ordering::SeqCst) >= seqno.get() && !self.is_poisoned() {
             self.show_applied(seqno);
         }
@@ -328,6 +328,7 @@ impl Log {
                     }
                     self.durable.store(state.durable.get(), Ordering::Release);
                     self.durable_seqno.fetch_max(done.last_seqno.get(), Ordering::SeqCst);
+                    in_one_order();
                     self.show_applied(done.last_seqno);
                 }
                 Ok(())
@@ -358,7 +359,7 @@ impl Log {
             if seen > expected {
                 break;
             }
-            std::thread::yield_now();
+            yield_now();
             let now = records_now();
             if now == seen {
                 break;

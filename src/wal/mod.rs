@@ -16,6 +16,8 @@
 pub mod buffer;
 pub mod fresh;
 pub mod group;
+#[cfg(all(test, loom))]
+mod interleavings;
 pub mod log;
 pub mod operation;
 pub mod record;

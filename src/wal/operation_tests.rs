@@ -107,7 +107,7 @@ fn faults_are_told_apart_and_end_the_iterator() {
 #[test]
 fn random_bytes_never_panic_and_never_alias() {
     let mut random = Random(41);
-    for _ in 0..50_000 {
+    for _ in 0..crate::bytes::testing::scaled(50_000) {
         let mut stream = encode(&samples());
         for _ in 0..=random.below(3) {
             let at = random.below(stream.len());

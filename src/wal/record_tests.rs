@@ -118,7 +118,7 @@ fn unknown_kinds_are_skipped_only_if_they_say_so() {
 #[test]
 fn random_bytes_never_panic() {
     let mut random = Random(31);
-    for _ in 0..50_000 {
+    for _ in 0..crate::bytes::testing::scaled(50_000) {
         let mut body = sample();
         for _ in 0..=random.below(3) {
             let at = random.below(body.len());

@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn random_blocks_never_panic() {
         let mut random = Random(21);
-        for _ in 0..200 {
+        for _ in 0..crate::bytes::testing::scaled(200) {
             let noise = random.bytes(SEGMENT_HEADER_BYTES);
             assert_eq!(SegmentHeader::decode(&noise), Err(SegmentFault::Magic));
             let bytes = mended(|bytes| bytes[8..CRC_AT].copy_from_slice(&noise[8..CRC_AT]));

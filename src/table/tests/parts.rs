@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 #[test]
 fn separators_lie_between() {
-    for seed in 0..2000 {
+    for seed in 0..crate::bytes::testing::scaled(2000) {
         let mut random = Random(seed);
         let mut key = || {
             let length = random.below(5) as usize;
@@ -28,7 +28,7 @@ fn separators_lie_between() {
 
 #[test]
 fn ranks_are_those_of_a_plain_search() {
-    for seed in 0..300 {
+    for seed in 0..crate::bytes::testing::scaled(300) {
         let mut random = Random(seed);
         let mut set = BTreeSet::new();
         let alphabet = [2, 5, 255][random.below(3) as usize];
@@ -91,7 +91,7 @@ fn filters_have_no_false_negatives_and_few_false_positives() {
 
 #[test]
 fn joined_ranges_cover_what_the_given_ones_cover() {
-    for seed in 0..500 {
+    for seed in 0..crate::bytes::testing::scaled(500) {
         let mut random = Random(seed);
         let given: Vec<RangeTombstone> = (0..random.below(10))
             .map(|_| RangeTombstone {
@@ -138,7 +138,7 @@ fn the_cache_keeps_to_its_bound_and_to_what_is_used() {
     let cache = BlockCache::new(16 * 1000);
     let block = |fill: u8, length| Arc::new(vec![fill; length]);
     let mut random = Random(5);
-    for step in 0..20_000_u64 {
+    for step in 0..crate::bytes::testing::scaled(20_000) {
         let key = (random.below(3), random.below(300) as u32);
         if let Some(found) = cache.get(key) {
             assert_eq!(found[0], (key.0 * 7 + u64::from(key.1)) as u8, "step {step}");
