@@ -2,18 +2,24 @@
 //!
 //! Figures leave it as lines `kind <tab> phase <tab> text`, each as soon as it is known, so that a group that
 //! fails late keeps its early figures. `kind` is `value`, `floor` (the bare loop beside it), `missing` (the
-//! engine has no such operation, and why), `aside` (the figure does not count in ratios, and why) or `note`. The last line is `done`.
+//! engine has no such operation, and why), `aside` (the figure does not count in ratios, and why), `series` (how it went on over time) or `note`. The last line is `done`.
 
 use crate::engine::{Engine, Facts, Outcome, Promise, Setup};
 use crate::engines::{self, Visit};
 use crate::groups;
 use crate::phases::{self, PHASES};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// The first argument of a child.
+pub const CHILD: &str = "child";
 
 /// What a group needs to know.
 #[derive(Clone, Debug)]
 pub struct Context {
+    /// MiB of memory that the process may use where the data is to be larger than memory; 0 for the default.
+    pub memory_mib: usize,
     /// The engine's name.
     pub engine: String,
     /// An empty directory for it alone.
@@ -27,6 +33,49 @@ pub struct Context {
 }
 
 impl Context {
+    /// What a child is told on its command line, to do a group.
+    pub fn arguments(&self, group: &str) -> [OsString; 9] {
+        let mib = |bytes: usize| (bytes >> 20).to_string();
+        let size = if self.full { "full" } else { "quick" };
+        [
+            CHILD.into(),
+            self.engine.clone().into(),
+            group.into(),
+            self.dir.clone().into(),
+            size.into(),
+            self.phases.join(",").into(),
+            mib(self.setup.cache_bytes).into(),
+            mib(self.setup.write_bytes).into(),
+            self.memory_mib.to_string().into(),
+        ]
+    }
+
+    /// The group and the context of a child, from its command line after [`CHILD`].
+    ///
+    /// # Errors
+    /// If they are not [`Context::arguments`].
+    pub fn of(arguments: &[String]) -> Outcome<(String, Context)> {
+        let [engine, group, dir, size, phases, cache, write, memory] = arguments else {
+            return Err(
+                "a child takes eight arguments; it is started by the benchmark itself".into()
+            );
+        };
+        let setup = Setup {
+            cache_bytes: cache.parse::<usize>()? << 20,
+            write_bytes: write.parse::<usize>()? << 20,
+            ..Setup::default()
+        };
+        let context = Context {
+            engine: engine.clone(),
+            dir: dir.into(),
+            full: size == "full",
+            phases: phases.split(',').map(str::to_owned).collect(),
+            setup,
+            memory_mib: memory.parse()?,
+        };
+        Ok((group.clone(), context))
+    }
+
     /// A count at full size, scaled.
     pub fn size(&self, full: u64) -> u64 {
         if self.full { full } else { full / 20 }
@@ -59,6 +108,17 @@ impl Context {
         self.line("floor", phase, &value.to_string());
     }
 
+    /// Reports how a figure went on over time.
+    pub fn series(&self, phase: &str, values: &[f64]) {
+        let texts: Vec<String> = values.iter().map(|value| format!("{value:.4}")).collect();
+        self.line("series", phase, &texts.join(","));
+    }
+
+    /// Reports that the engine has no figure for a phase, and why.
+    pub fn missing(&self, phase: &str, why: &str) {
+        self.line("missing", phase, why);
+    }
+
     /// Reports something that a reader of the figure must know.
     pub fn note(&self, phase: &str, text: &str) {
         self.line("note", phase, text);
@@ -79,7 +139,7 @@ impl Context {
     pub fn offers(&self, phase: &str, facts: &Facts, promise: Promise) -> bool {
         let offered = facts.offers(promise);
         if !offered {
-            self.line("missing", phase, "no commit of this promise");
+            self.missing(phase, "no commit of this promise");
         }
         offered && self.wants(phase)
     }

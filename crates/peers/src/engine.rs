@@ -32,11 +32,13 @@ pub struct Setup {
     pub write_bytes: usize,
     /// Whether tables are read by positional reads instead of a mapping, where the engine has both.
     pub positional: bool,
+    /// Whether the data is larger than memory, for engines whose documentation advises something for that.
+    pub beyond_memory: bool,
     /// Whether commits are to stay in the log until the database is opened again, where the engine would merge
     /// them long before the write budget is used up.
     pub hold_log: bool,
-    /// Whether values are much larger than a page's twentieth (a schema may depend on it).
-    pub large_values: bool,
+    /// About the length of most values, in bytes: a schema may depend on it.
+    pub value_bytes: usize,
 }
 
 impl Default for Setup {
@@ -45,10 +47,22 @@ impl Default for Setup {
             cache_bytes: 4 << 30,
             write_bytes: 128 << 20,
             positional: false,
+            beyond_memory: false,
             hold_log: false,
-            large_values: false,
+            value_bytes: crate::records::VALUE_BYTES,
         }
     }
+}
+
+/// How an engine can read what it has merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Through a mapping only.
+    Mapped,
+    /// By positional reads only.
+    Positional,
+    /// Either, by [`Setup::positional`].
+    Either,
 }
 
 /// How an engine is set up, for the printed table.
@@ -62,6 +76,8 @@ pub struct Facts {
     pub memory: Option<&'static str>,
     /// Whether commits go to a log first and to their final place later.
     pub logged: bool,
+    /// How it reads.
+    pub reads: Reads,
     /// What differs from the other engines and matters for the figures.
     pub notes: &'static str,
 }

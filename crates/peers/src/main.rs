@@ -1,7 +1,7 @@
 //! The comparison with other engines. `--help` says how to call it, `docs/performance.md` what it means.
 
 use highwater_peers::child::{self, Context};
-use highwater_peers::engine::{Outcome, Setup};
+use highwater_peers::engine::Outcome;
 use highwater_peers::options::{Command, Options, USAGE, parse};
 use highwater_peers::report::{self, Circumstances};
 use highwater_peers::{chart, engines, phases, run, system, table};
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let done = if arguments.first().is_some_and(|first| first == run::CHILD) {
+    let done = if arguments.first().is_some_and(|first| first == child::CHILD) {
         as_child(&arguments[1..]).map(|()| true)
     } else {
         as_parent(&arguments)
@@ -25,18 +25,8 @@ fn main() -> ExitCode {
 }
 
 fn as_child(arguments: &[String]) -> Outcome {
-    let [engine, group, dir, size, phases, cache, write] = arguments else {
-        return Err("a child takes seven arguments; it is started by the benchmark itself".into());
-    };
-    let setup = Setup {
-        cache_bytes: cache.parse::<usize>()? << 20,
-        write_bytes: write.parse::<usize>()? << 20,
-        ..Setup::default()
-    };
-    let phases = phases.split(',').map(str::to_owned).collect();
-    let context =
-        Context { engine: engine.clone(), dir: dir.into(), full: size == "full", phases, setup };
-    child::run(group, &context)
+    let (group, context) = Context::of(arguments)?;
+    child::run(&group, &context)
 }
 
 /// Whether every group of every engine went well.

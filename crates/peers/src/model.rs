@@ -105,14 +105,25 @@ pub struct Probes {
 impl Probes {
     /// Records by number.
     pub fn of_numbers(shape: Shape, numbers: impl Iterator<Item = u64>) -> Probes {
+        Probes::with(shape, numbers, |number, value| {
+            shape.value(number, 0, value);
+            digest(value)
+        })
+    }
+
+    /// Records by number; expected is what `expect` makes of each, which may use the buffer.
+    pub fn with(
+        shape: Shape,
+        numbers: impl Iterator<Item = u64>,
+        mut expect: impl FnMut(u64, &mut Vec<u8>) -> u64,
+    ) -> Probes {
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let mut probes =
             Probes { stride: shape.key_bytes(), keys: Vec::new(), expected: Vec::new() };
         for number in numbers {
             shape.key(number, &mut key);
-            shape.value(number, 0, &mut value);
             probes.keys.extend_from_slice(&key);
-            probes.expected.push(digest(&value));
+            probes.expected.push(expect(number, &mut value));
         }
         probes
     }
@@ -189,7 +200,8 @@ impl Probes {
     }
 }
 
-fn refuse(engine: &str, wrong: u64, what: &str) -> Outcome {
+/// Fails if anything was wrong.
+pub fn refuse(engine: &str, wrong: u64, what: &str) -> Outcome {
     match wrong {
         0 => Ok(()),
         wrong => Err(format!("{engine}: {wrong} {what} gave wrong data").into()),

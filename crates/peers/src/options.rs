@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// How to call it.
 pub const USAGE: &str = "\
 highwater-peers [--quick|--full] [--engines a,b] [--phases p,q|group] [--runs N] [--dir DIR]
-                [--json] [--markdown FILE] [--chart FILE] [--cache MIB] [--write MIB] [--list]
+                [--json] [--markdown FILE] [--chart FILE] [--cache MIB] [--write MIB] [--memory MIB] [--list]
 
   --quick        a twentieth of the size (the default)
   --full         5,000,000 records, as the field's best-known comparison has
@@ -21,6 +21,8 @@ highwater-peers [--quick|--full] [--engines a,b] [--phases p,q|group] [--runs N]
   --chart        draws the ratios into an SVG file
   --cache        MiB of cache for engines that have their own (default 4096)
   --write        MiB for changes not in their final place yet (default 128)
+  --memory       MiB of memory, page cache included, for the phases whose data is four times as large
+                 (default 16, with --full 256; takes the right to make a control group)
 ";
 
 /// What was asked for.
@@ -46,9 +48,17 @@ pub struct Options {
     pub cache_mib: usize,
     /// Write memory, in MiB.
     pub write_mib: usize,
+    /// Memory where the data is to be larger, in MiB; 0 for the default of the size.
+    pub memory_mib: usize,
 }
 
 impl Options {
+    /// The wanted phases of a group.
+    pub fn phases_of(&self, group: &str) -> impl Iterator<Item = &'static str> {
+        let wanted = PHASES.iter().filter(move |phase| phase.group == group);
+        wanted.map(|phase| phase.name).filter(|name| self.phases.contains(name))
+    }
+
     /// The budgets that were asked for.
     pub fn setup(&self) -> Setup {
         Setup {
@@ -86,6 +96,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String>
         chart: None,
         cache_mib: 4096,
         write_mib: 128,
+        memory_mib: 0,
     };
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
@@ -102,6 +113,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String>
             "--chart" => options.chart = Some(value()?.into()),
             "--cache" => options.cache_mib = number(&argument, &value()?)?,
             "--write" => options.write_mib = number(&argument, &value()?)?,
+            "--memory" => options.memory_mib = number(&argument, &value()?)?,
             "--list" => return Ok(Command::List),
             "--help" | "-h" => return Ok(Command::Help),
             other => return Err(format!("unknown argument {other:?}; --help lists them")),

@@ -60,6 +60,7 @@ impl Phase {
 const RECORDS: &str = "records/s";
 const COMMITS: &str = "commits/s";
 const READS: &str = "reads/s";
+const OPERATIONS: &str = "operations/s";
 
 /// All phases, in the order in which they run and are printed.
 pub const PHASES: &[Phase] = &[
@@ -102,6 +103,47 @@ pub const PHASES: &[Phase] = &[
     phase("latency", "latency-slow", "of them over 50 ms", "commits").less().floor(1.0),
     phase("latency", "latency-rate", "their rate", COMMITS).bar(1.0),
     phase("drain", "drain", "durable batches, ten budgets, drained", RECORDS).bar(1.5),
+    phase("churn", "churn", "overwrites, ten rounds, drained", RECORDS).bar(1.0),
+    phase("churn", "churn-peak", "largest size meanwhile", "x data").less().bar(1.0),
+    phase("churn", "churn-rest", "size after them, at rest", "x data").less().bar(1.0),
+    phase("sequence", "sequence-load", "u64 keys in sequence: load", RECORDS).bar(1.0),
+    phase("sequence", "sequence-reads", "u64 keys in sequence: reads", READS).bar(1.0),
+    phase("sequence", "sequence-ranges", "u64 keys in sequence: ranges of 10", "ranges/s").bar(1.0),
+    phase("sequence", "sequence-size", "u64 keys in sequence: size", "MiB").less().bar(1.0),
+    phase("prefixed", "prefixed-load", "keys with a long prefix: load", RECORDS).bar(1.0),
+    phase("prefixed", "prefixed-reads", "keys with a long prefix: reads", READS).bar(1.0),
+    phase("prefixed", "prefixed-ranges", "keys with a long prefix: ranges of 10", "ranges/s")
+        .bar(1.0),
+    phase("prefixed", "prefixed-size", "keys with a long prefix: size", "MiB").less().bar(1.0),
+    phase("values-1k", "values-1k-load", "values of 1 KiB: load, drained", "MiB/s").bar(1.0),
+    phase("values-1k", "values-1k-reads", "values of 1 KiB: reads", READS).bar(1.0),
+    phase("values-1k", "values-1k-size", "values of 1 KiB: size", "x data").less().bar(1.0),
+    phase("values-16k", "values-16k-load", "values of 16 KiB: load, drained", "MiB/s").bar(1.0),
+    phase("values-16k", "values-16k-reads", "values of 16 KiB: reads", READS).bar(1.0),
+    phase("values-16k", "values-16k-size", "values of 16 KiB: size", "x data").less().bar(1.0),
+    phase("values-1m", "values-1m-load", "values of 1 MiB: load, drained", "MiB/s").bar(1.0),
+    phase("values-1m", "values-1m-reads", "values of 1 MiB: reads", READS).bar(1.0),
+    phase("values-1m", "values-1m-size", "values of 1 MiB: size", "x data").less().bar(1.0),
+    phase("ycsb", "ycsb-a", "YCSB A: half reads, half updates", OPERATIONS).bar(1.0),
+    phase("ycsb", "ycsb-b", "YCSB B: 95 % reads, 5 % updates", OPERATIONS).bar(1.0),
+    phase("ycsb", "ycsb-c", "YCSB C: reads", OPERATIONS).bar(1.0),
+    phase("ycsb", "ycsb-d", "YCSB D: 95 % reads of the latest, 5 % inserts", OPERATIONS).bar(1.0),
+    phase("ycsb", "ycsb-e", "YCSB E: 95 % short ranges, 5 % inserts", OPERATIONS).bar(1.0),
+    phase("ycsb", "ycsb-f", "YCSB F: half reads, half read-modify-write", OPERATIONS).bar(1.0),
+    phase("beyond", "beyond-reads", "data 4 x memory: reads, ours mapped", READS).bar(1.0),
+    phase("beyond", "beyond-ranges", "data 4 x memory: ranges of 10, ours mapped", "ranges/s")
+        .bar(1.0),
+    phase("beyond", "beyond-batches", "data 4 x memory: batches, ours mapped", RECORDS).bar(1.0),
+    phase("beyond", "beyond-reads-p", "data 4 x memory: reads, ours positional", READS).bar(1.0),
+    phase(
+        "beyond",
+        "beyond-ranges-p",
+        "data 4 x memory: ranges of 10, ours positional",
+        "ranges/s",
+    )
+    .bar(1.0),
+    phase("beyond", "beyond-batches-p", "data 4 x memory: batches, ours positional", RECORDS)
+        .bar(1.0),
 ];
 
 /// The names of all groups, in order.

@@ -92,12 +92,20 @@ impl Shape {
             KeyShape::Sequence => key.extend_from_slice(&number.to_be_bytes()),
             KeyShape::Prefixed => {
                 key.extend_from_slice(PREFIX);
-                // An odd factor scatters the numbers without ever giving two of them one place.
-                let place = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let place = self.place(number);
                 for shift in (0..16).rev() {
                     key.push(b"0123456789abcdef"[(place >> (shift * 4)) as usize & 15]);
                 }
             }
+        }
+    }
+
+    /// A number that orders records as their keys do, for shapes other than random keys.
+    pub fn place(self, number: u64) -> u64 {
+        match self.keys {
+            KeyShape::Random | KeyShape::Sequence => number,
+            // An odd factor scatters the numbers without ever giving two of them one place.
+            KeyShape::Prefixed => number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         }
     }
 
@@ -190,6 +198,15 @@ mod tests {
         }
         for keys in [KeyShape::Random, KeyShape::Sequence, KeyShape::Prefixed] {
             let shape = Shape { keys, value_bytes: 33 };
+            let mut by_place: Vec<(u64, Vec<u8>)> = (0..100)
+                .map(|number| {
+                    shape.key(number, &mut key);
+                    (shape.place(number), key.clone())
+                })
+                .collect();
+            by_place.sort();
+            let sorted = by_place.windows(2).all(|pair| pair[0].1 < pair[1].1);
+            assert!(sorted || keys == KeyShape::Random);
             let mut seen = std::collections::HashSet::new();
             for number in 0..1000 {
                 shape.key(number, &mut key);

@@ -6,6 +6,7 @@ use crate::phases::{PHASES, Phase};
 use crate::run::Gathered;
 use crate::statistics::{Summary, is_better, ratio};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// The engine whose ratio counts.
 pub const OURS: &str = "highwater";
@@ -27,6 +28,8 @@ pub struct Row {
     pub ratio: Option<f64>,
     /// What a reader must know, by engine.
     pub notes: Vec<(&'static str, String)>,
+    /// How a figure went on over time, by engine.
+    pub series: Vec<(&'static str, Vec<f64>)>,
     /// Why engines are shown but do not count as a peer.
     pub asides: Vec<(&'static str, String)>,
     /// Why engines are not in it.
@@ -60,7 +63,7 @@ fn row(options: &Options, gathered: &Gathered, phase: &'static Phase) -> Option<
         .iter()
         .filter_map(|engine| Some((*engine, Summary::of(gathered.values.get(&key(engine))?)?)))
         .collect();
-    let texts = |of: &std::collections::BTreeMap<(String, &'static str), String>| {
+    let texts = |of: &BTreeMap<(String, &'static str), String>| {
         let found = options
             .engines
             .iter()
@@ -92,6 +95,11 @@ fn row(options: &Options, gathered: &Gathered, phase: &'static Phase) -> Option<
         best_peer: best.map(|(engine, _)| *engine),
         ratio: ours.zip(best).map(|(ours, best)| ratio(phase.better, ours.median, best.1.median)),
         notes: texts(&gathered.notes),
+        series: options
+            .engines
+            .iter()
+            .filter_map(|engine| Some((*engine, gathered.series.get(&key(engine))?.clone())))
+            .collect(),
         asides,
         missing,
         results,
@@ -148,6 +156,7 @@ pub fn json(
                 "floor_bar": row.phase.floor_bar,
                 "meets_bar": row.meets(),
                 "notes": texts(&row.notes),
+                "series": row.series.iter().cloned().collect::<BTreeMap<_, _>>(),
                 "asides": texts(&row.asides),
                 "missing": texts(&row.missing),
             })

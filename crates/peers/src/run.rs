@@ -4,16 +4,14 @@
 //! another program does to the machine hits all alike. Before each child the file system is synced, so
 //! that no engine pays for the writes of the one before.
 
-use crate::engine::{Outcome, Setup};
+use crate::child::Context;
+use crate::engine::Outcome;
 use crate::options::Options;
-use crate::phases::{self, PHASES};
+use crate::phases;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-/// The first argument of a child.
-pub const CHILD: &str = "child";
 
 /// What all runs gave, by phase and engine.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +24,8 @@ pub struct Gathered {
     pub missing: BTreeMap<(String, &'static str), String>,
     /// Why an engine's figure does not count in ratios.
     pub asides: BTreeMap<(String, &'static str), String>,
+    /// How a figure went on over time, in the last run.
+    pub series: BTreeMap<(String, &'static str), Vec<f64>>,
     /// What a reader of the figures must know.
     pub notes: BTreeMap<(String, &'static str), String>,
     /// Groups that failed: the engine, the group and why.
@@ -40,9 +40,7 @@ pub fn measure(options: &Options) -> Outcome<Gathered> {
     let mut gathered = Gathered::default();
     let groups: Vec<&'static str> = phases::groups()
         .into_iter()
-        .filter(|group| {
-            PHASES.iter().any(|phase| phase.group == *group && options.phases.contains(&phase.name))
-        })
+        .filter(|group| options.phases_of(group).next().is_some())
         .collect();
     let temporary = tempfile::Builder::new().prefix("highwater-peers").tempdir_in(&options.dir)?;
     for run in 0..options.runs {
@@ -69,16 +67,6 @@ pub fn measure(options: &Options) -> Outcome<Gathered> {
     Ok(gathered)
 }
 
-/// What a child is told after engine, group and directory.
-pub fn child_arguments(full: bool, phases: &str, setup: &Setup) -> [String; 4] {
-    [
-        if full { "full" } else { "quick" }.to_owned(),
-        phases.to_owned(),
-        (setup.cache_bytes >> 20).to_string(),
-        (setup.write_bytes >> 20).to_string(),
-    ]
-}
-
 fn child(
     options: &Options,
     group: &'static str,
@@ -86,15 +74,16 @@ fn child(
     dir: &Path,
     gathered: &mut Gathered,
 ) -> Outcome {
-    let wanted: Vec<&str> = PHASES
-        .iter()
-        .filter(|phase| phase.group == group && options.phases.contains(&phase.name))
-        .map(|phase| phase.name)
-        .collect();
+    let context = Context {
+        engine: engine.to_owned(),
+        dir: dir.to_owned(),
+        full: options.full,
+        phases: options.phases_of(group).map(str::to_owned).collect(),
+        setup: options.setup(),
+        memory_mib: options.memory_mib,
+    };
     let mut child = Command::new(std::env::current_exe()?)
-        .args([CHILD, engine, group])
-        .arg(dir)
-        .args(child_arguments(options.full, &wanted.join(","), &options.setup()))
+        .args(context.arguments(group))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -129,6 +118,10 @@ impl Gathered {
             ("floor", Ok(value)) => self.floors.entry(key).or_default().push(value),
             ("missing", _) => drop(self.missing.insert(key, text.to_owned())),
             ("aside", _) => drop(self.asides.insert(key, text.to_owned())),
+            ("series", _) => {
+                let values = text.split(',').filter_map(|value| value.parse().ok());
+                self.series.insert(key, values.collect());
+            }
             ("note", _) => drop(self.notes.insert(key, text.to_owned())),
             _ => {}
         }

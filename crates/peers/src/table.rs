@@ -102,6 +102,9 @@ pub fn plain(rows: &[Row], circumstances: &Circumstances) -> String {
     for why in gathered(rows, |row| &row.asides) {
         let _ = writeln!(text, "() {why}");
     }
+    for why in gathered(rows, |row| &row.missing) {
+        let _ = writeln!(text, "- {why}");
+    }
     text
 }
 
@@ -171,6 +174,7 @@ pub fn markdown(rows: &[Row], circumstances: &Circumstances) -> String {
     let mut lines: Vec<String> =
         gathered(rows, |row| &row.notes).iter().map(|note| format!("\\* {note}")).collect();
     lines.extend(gathered(rows, |row| &row.asides).iter().map(|why| format!("() {why}")));
+    lines.extend(gathered(rows, |row| &row.missing).iter().map(|why| format!("\\- {why}")));
     for line in lines {
         let _ = writeln!(text, "\n{line}.");
     }

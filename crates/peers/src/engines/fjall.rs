@@ -5,14 +5,15 @@
 //! stays in the journal's buffer: in memory. All three are chosen per commit, so the keyspace is opened with
 //! `manual_journal_persist` and the adapter persists. The cache is the run's cache budget; memtables are the
 //! run's write budget over two (one active, one on its way to the disk). No compression: the records are random.
+//! Values from 1 KiB on are kept apart from keys, as its documentation advises for large values.
 //! Blind writes are write batches, which its documentation offers for them. Pops run in its single-writer
 //! transaction, which sees its own writes; `retain` and `extract_if` collect keys from a snapshot and remove
 //! them in one batch, as a user would with nobody else writing. Compaction is `major_compact`.
 
-use crate::engine::{self, Change, Engine, Facts, Outcome, Promise, Setup};
+use crate::engine::{self, Change, Engine, Facts, Outcome, Promise, Reads, Setup};
 use fjall::{
-    Guard, KeyspaceCreateOptions, PersistMode, Readable, SingleWriterTxDatabase,
-    SingleWriterTxKeyspace, SingleWriterWriteTx, Snapshot,
+    Guard, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable,
+    SingleWriterTxDatabase, SingleWriterTxKeyspace, SingleWriterWriteTx, Snapshot,
 };
 use std::path::Path;
 
@@ -56,6 +57,7 @@ impl Engine for Fjall {
         buffered: Some("persist(Buffer): write to the journal"),
         memory: Some("the journal's buffer"),
         logged: true,
+        reads: Reads::Positional,
         notes: "uncompressed; retain and extract_if collect keys, then one batch",
     };
 
@@ -68,10 +70,12 @@ impl Engine for Fjall {
             .cache_size(setup.cache_bytes as u64)
             .open()?;
         let memtable = (setup.write_bytes / 2) as u64;
+        let apart = (setup.value_bytes >= 1024).then(KvSeparationOptions::default);
         let items = db.keyspace("items", || {
             KeyspaceCreateOptions::default()
                 .manual_journal_persist(true)
                 .max_memtable_size(memtable)
+                .with_kv_separation(apart)
         })?;
         Ok(Fjall { db, items })
     }

@@ -4,7 +4,7 @@
 //! Memory: `memory_budget` is the run's write budget; mapped tables use the page cache; under positional
 //! reads the block cache is the run's cache budget.
 
-use crate::engine::{Batch, Change, Engine, Facts, Outcome, Promise, Setup};
+use crate::engine::{Batch, Change, Engine, Facts, Outcome, Promise, Reads, Setup};
 use highwater::{Database, Durability, Keyspace, ReadMode, Snapshot, WriteTx};
 use std::path::Path;
 
@@ -39,6 +39,7 @@ impl Engine for Highwater {
         buffered: Some("write to the log"),
         memory: Some("copy in memory"),
         logged: true,
+        reads: Reads::Either,
         notes: "defaults",
     };
 

@@ -3,7 +3,8 @@
 //! Commits: the default is durable: `fdatasync` of the pages, then the meta page written through a synchronous descriptor.
 //! With `MDB_NOSYNC` the pages are handed to the operating system and not synced: buffered as long as the
 //! machine stays up (after power loss the file may be damaged, which the documentation says plainly).
-//! There is no commit in memory only. Caching is the page cache's; there is no write budget. The map is far
+//! There is no commit in memory only. For data beyond memory,
+//! `MDB_NORDAHEAD`, as the documentation advises. Caching is the page cache's; there is no write budget. The map is far
 //! larger than the data, as the documentation recommends. `retain`, `extract_if` and pops delete at the
 //! cursor. Sorted inserts use `MDB_APPEND`. Compaction is a compacting copy that replaces the file.
 //!
@@ -12,7 +13,7 @@
 //! borrowed from a cursor is held across `del_current`: keys and values are used or copied before it.
 #![allow(unsafe_code)]
 
-use crate::engine::{Batch, Change, Engine, Facts, Outcome, Promise, Setup};
+use crate::engine::{Batch, Change, Engine, Facts, Outcome, Promise, Reads, Setup};
 use heed::types::Bytes;
 use heed::{CompactionOption, Env, EnvFlags, EnvOpenOptions, FlagSetMode, PutFlags, RoTxn, RwTxn};
 use std::ops::Bound;
@@ -69,6 +70,7 @@ impl Engine for Lmdb {
         buffered: Some("MDB_NOSYNC: pages written, not synced"),
         memory: None,
         logged: false,
+        reads: Reads::Mapped,
         notes: "page cache instead of a cache of its own; append mode for sorted inserts",
     };
 
@@ -76,11 +78,17 @@ impl Engine for Lmdb {
     type Batch<'a> = Tx<'a>;
     type Change<'a> = Tx<'a>;
 
-    fn open(dir: &Path, _setup: &Setup) -> Outcome<Self> {
+    fn open(dir: &Path, setup: &Setup) -> Outcome<Self> {
         let path = dir.join("lmdb");
         std::fs::create_dir_all(&path)?;
+        let mut options = EnvOpenOptions::new();
+        options.map_size(MAP_BYTES).max_readers(256);
+        if setup.beyond_memory {
+            // SAFETY: it is advice to the system about reads, nothing else.
+            unsafe { options.flags(EnvFlags::NO_READ_AHEAD) };
+        }
         // SAFETY: the directory is private to this process, which opens it once at a time.
-        let env = unsafe { EnvOpenOptions::new().map_size(MAP_BYTES).max_readers(256).open(path)? };
+        let env = unsafe { options.open(path)? };
         let mut tx = env.write_txn()?;
         let items = env.create_database(&mut tx, None)?;
         tx.commit()?;

@@ -5,7 +5,7 @@
 //! holds reads and writes). `retain`, `extract_if` and pops are redb's own; sorted inserts use its appending
 //! cursor, which its documentation offers for them.
 
-use crate::engine::{Batch, Change, Engine, Facts, Outcome, Promise, Setup};
+use crate::engine::{Batch, Change, Engine, Facts, Outcome, Promise, Reads, Setup};
 use redb::{
     Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     Table, TableDefinition,
@@ -35,6 +35,7 @@ impl Engine for Redb {
         buffered: None,
         memory: Some("None: in memory until a durable commit"),
         logged: false,
+        reads: Reads::Positional,
         notes: "appending cursor for sorted inserts",
     };
 

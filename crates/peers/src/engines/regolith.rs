@@ -6,7 +6,7 @@
 //! optimistic transaction, which sees its own writes; `retain` and `extract_if` collect keys from a snapshot and remove
 //! them in one batch. Compaction is a flush and `compact_range` over everything.
 
-use crate::engine::{self, Change, Engine, Facts, Outcome, Promise, Setup};
+use crate::engine::{self, Change, Engine, Facts, Outcome, Promise, Reads, Setup};
 use regolith::{
     CompressionType, DurabilityMode, OptimisticTransactionDb, Options, ScanDirection, Snapshot,
     Transaction, TxnOptions, WriteBatch, WriteOptions,
@@ -45,6 +45,7 @@ impl Engine for Regolith {
         buffered: Some("write to the log"),
         memory: Some("disable_wal: the write buffer"),
         logged: true,
+        reads: Reads::Positional,
         notes: "uncompressed; retain and extract_if collect keys, then one batch",
     };
 

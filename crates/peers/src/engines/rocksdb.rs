@@ -4,11 +4,12 @@
 //! `disableWAL` a commit is in memory. Set up as its tuning guide says: as many background jobs as processors, dynamic level sizes, bytes per
 //! sync 1 MiB, 16 KiB blocks, filters of 10 bits a key, index and filters in the cache with those of level 0 pinned, compaction by least overlap.
 //! The block cache is the run's cache budget; two write buffers share the run's write budget. No compression: the records are random.
+//! Values from 1 KiB on go to blob files, as its guide advises for large values; they share the block cache.
 //! Reads are pinned (borrowed). Blind writes are write batches. Pops run in an optimistic transaction, which sees its own
 //! writes; `retain` and `extract_if` collect keys from an iterator and remove them in one batch. Compaction is a
 //! flush and `CompactRange` over everything, the last level included.
 
-use crate::engine::{self, Change, Engine, Facts, Outcome, Promise, Setup};
+use crate::engine::{self, Change, Engine, Facts, Outcome, Promise, Reads, Setup};
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DBCompressionType,
     OptimisticTransactionDB, OptimisticTransactionOptions, Options, SnapshotWithThreadMode,
@@ -51,6 +52,7 @@ impl Engine for RocksDb {
         buffered: Some("write to the log"),
         memory: Some("disableWAL: the write buffer"),
         logged: true,
+        reads: Reads::Positional,
         notes: "uncompressed; retain and extract_if collect keys, then one batch",
     };
 
@@ -60,7 +62,8 @@ impl Engine for RocksDb {
 
     fn open(dir: &Path, setup: &Setup) -> Outcome<Self> {
         let mut blocks = BlockBasedOptions::default();
-        blocks.set_block_cache(&Cache::new_lru_cache(setup.cache_bytes));
+        let cache = Cache::new_lru_cache(setup.cache_bytes);
+        blocks.set_block_cache(&cache);
         blocks.set_block_size(16 << 10);
         blocks.set_bloom_filter(10.0, false);
         blocks.set_cache_index_and_filter_blocks(true);
@@ -76,6 +79,12 @@ impl Engine for RocksDb {
         options.set_write_buffer_size(setup.write_bytes / 2);
         options.set_max_write_buffer_number(2);
         options.set_compression_type(DBCompressionType::None);
+        if setup.value_bytes >= 1024 {
+            options.set_enable_blob_files(true);
+            options.set_enable_blob_gc(true);
+            options.set_min_blob_size(1024);
+            options.set_blob_cache(&cache);
+        }
         Ok(RocksDb(OptimisticTransactionDB::open(&options, dir.join("rocksdb"))?))
     }
 

@@ -9,7 +9,7 @@
 //! busy handler. Pops are `DELETE … RETURNING`; `retain` and `extract_if` read, then delete by key.
 //! Compaction is a truncating checkpoint and `VACUUM`.
 
-use crate::engine::{Batch, Change, Engine, Facts, Outcome, Promise, Setup};
+use crate::engine::{Batch, Change, Engine, Facts, Outcome, Promise, Reads, Setup};
 use rusqlite::{CachedStatement, Connection};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -68,6 +68,7 @@ impl Engine for Sqlite {
         buffered: Some("WAL, synchronous=NORMAL: write to the WAL"),
         memory: None,
         logged: true,
+        reads: Reads::Either,
         notes: "WITHOUT ROWID table; prepared statements; retain and extract_if read, then delete by key",
     };
 
@@ -78,7 +79,7 @@ impl Engine for Sqlite {
     fn open(dir: &Path, setup: &Setup) -> Outcome<Self> {
         let path = dir.join("items.sqlite");
         let connection = connect(&path, setup)?;
-        let rowid = if setup.large_values { "" } else { "WITHOUT ROWID" };
+        let rowid = if setup.value_bytes > 200 { "" } else { "WITHOUT ROWID" };
         connection.execute_batch(&format!(
             "CREATE TABLE IF NOT EXISTS items (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) {rowid}"
         ))?;

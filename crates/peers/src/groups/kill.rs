@@ -11,7 +11,6 @@ use crate::child::{Context, timed};
 use crate::engine::{Engine, Outcome, Setup};
 use crate::model::{Model, Probes};
 use crate::records::{Random, STANDARD};
-use crate::run::{self, CHILD};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -66,9 +65,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
 /// Starts the process that fills, waits until it has, and kills it.
 fn kill_filled(context: &Context) -> Outcome {
     let mut child = Command::new(std::env::current_exe()?)
-        .args([CHILD, &context.engine, VICTIM])
-        .arg(&context.dir)
-        .args(run::child_arguments(context.full, "open-kill", &context.setup))
+        .args(context.arguments(VICTIM))
         .stdout(Stdio::piped())
         .spawn()?;
     let stdout = child.stdout.take().ok_or("no pipe")?;
