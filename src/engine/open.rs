@@ -275,7 +275,7 @@ fn create(options: Builder, dir: &Path, lock: Box<dyn LockGuard>) -> Result<Engi
         next_file_id: FileId(1),
         tables_written: 0,
     };
-    let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
+    let cache = options.table_cache();
     Ok(build(options, dir, manifest, rebuilt, report, cache, Some(lock)))
 }
 
@@ -287,7 +287,7 @@ fn assemble(
     to_tables: bool,
 ) -> Result<Engine> {
     let fs = options.file_system.clone();
-    let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
+    let cache = options.table_cache();
     let counters = Counters::default();
     let writer = TableWriter {
         fs: &fs,

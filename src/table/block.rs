@@ -2,7 +2,8 @@
 //!
 //! After the block header come one fingerprint byte per entry (the low byte of the key's hash), then,
 //! in the general form, the end of every entry, then the entries in key order. A point lookup scans the
-//! fingerprints (one or two cache lines) and then compares one key, seldom two. In the uniform forms
+//! fingerprints (one or two cache lines, mostly from their copy in [`heads`](super::heads)) and then
+//! compares one key, seldom two. In the uniform forms
 //! all entries have one length, so their places are computed and cost nothing on disk.
 //!
 //! Invariants: keys in a block are strictly ascending; a block has at least one entry; every access is
@@ -99,11 +100,27 @@ impl Layout {
             2 => Form::UniformTombstones,
             _ => return None,
         };
-        if head[12] != BlockKind::Data as u8 || count == 0 || count > MAX_BLOCK_ENTRIES {
+        if head[12] != BlockKind::Data as u8 {
             return None;
         }
-        let entries_end = u32::try_from(block.len()).ok()?.checked_sub(u32::from(head[15]))?;
-        let wide = is_wide(block.len());
+        Layout::of(form, count, key_bytes, value_bytes, head[15], block.len())
+    }
+
+    /// The shape that a header with these fields states.
+    #[inline(always)]
+    fn of(
+        form: Form,
+        count: u32,
+        key_bytes: u32,
+        value_bytes: u32,
+        padding_bytes: u8,
+        block_bytes: usize,
+    ) -> Option<Layout> {
+        if count == 0 || count > MAX_BLOCK_ENTRIES {
+            return None;
+        }
+        let entries_end = u32::try_from(block_bytes).ok()?.checked_sub(u32::from(padding_bytes))?;
+        let wide = is_wide(block_bytes);
         let offsets_bytes = match form {
             Form::General => count * if wide { 4 } else { 2 },
             Form::UniformValues | Form::UniformTombstones => 0,
@@ -128,6 +145,37 @@ impl Layout {
             }
         };
         fits.then_some(layout)
+    }
+
+    /// The shape in one word, which is not 0. With the block's length it is all that the header says.
+    pub fn pack(&self, block_bytes: usize) -> u64 {
+        let padding = block_bytes as u64 - u64::from(self.entries_end);
+        let value_bytes = u64::from(self.stride_bytes - self.key_bytes);
+        u64::from(self.count)
+            | u64::from(self.key_bytes) << 17
+            | value_bytes << 33
+            | padding << 49
+            | (self.form as u64) << 55
+    }
+
+    /// The shape that was packed, of a block of this length.
+    #[inline(always)]
+    pub fn unpack(word: u64, block_bytes: usize) -> Option<Layout> {
+        let form = match word >> 55 {
+            0 => Form::General,
+            1 => Form::UniformValues,
+            _ => Form::UniformTombstones,
+        };
+        let (count, key_bytes) = (word & 0x1_ffff, word >> 17 & 0xffff);
+        let (value_bytes, padding) = (word >> 33 & 0xffff, word >> 49 & 0x3f);
+        Layout::of(
+            form,
+            count as u32,
+            key_bytes as u32,
+            value_bytes as u32,
+            padding as u8,
+            block_bytes,
+        )
     }
 
     /// Number of entries; at least 1.
@@ -166,55 +214,93 @@ impl Layout {
         block.get(self.entry(block, position)?.key()).ok_or(Malformed)
     }
 
-    /// The entry of `key`, whose fingerprint is given.
+    /// The fingerprints, eight in a word, with zeros behind the last.
     #[inline]
+    pub fn fingerprint_words<'b>(&self, block: &'b [u8]) -> impl Iterator<Item = u64> + 'b {
+        self.fingerprints(block).chunks(8).map(|bytes| match bytes.first_chunk() {
+            Some(word) => u64::from_le_bytes(*word),
+            None => {
+                let mut padded = [0; 8];
+                padded[..bytes.len()].copy_from_slice(bytes);
+                u64::from_le_bytes(padded)
+            }
+        })
+    }
+
+    /// Position and place of the entry of `key`. `words` are the block's fingerprints, `fingerprint` is
+    /// the key's.
+    #[inline(always)]
     pub fn find(
         &self,
         block: &[u8],
         key: &[u8],
         fingerprint: u8,
-    ) -> Result<Option<Entry>, Malformed> {
+        words: impl Iterator<Item = u64>,
+    ) -> Result<Option<(usize, Entry)>, Malformed> {
         if self.form != Form::General && key.len() != self.key_bytes as usize {
             return Ok(None);
         }
-        let fingerprints = self.fingerprints(block);
-        let mut words = fingerprints.chunks_exact(8);
         let pattern = u64::from(fingerprint) * LOW_BITS;
         let mut base = 0;
-        for word in &mut words {
-            let word = word.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+        for word in words {
             let mut hits = zero_bytes(word ^ pattern);
             while hits != 0 {
                 let position = base + hits.trailing_zeros() as usize / 8;
+                if position >= self.count() {
+                    // The zeros behind the last fingerprint.
+                    return Ok(None);
+                }
                 let entry = self.entry(block, position)?;
                 if block.get(entry.key()) == Some(key) {
-                    return Ok(Some(entry));
+                    return Ok(Some((position, entry)));
                 }
                 hits &= hits - 1;
             }
             base += 8;
         }
-        for (position, byte) in words.remainder().iter().enumerate() {
-            if *byte == fingerprint {
-                let entry = self.entry(block, base + position)?;
-                if block.get(entry.key()) == Some(key) {
-                    return Ok(Some(entry));
-                }
-            }
-        }
         Ok(None)
     }
 
-    /// Position of the first entry whose key is at or after `key`; the count if there is none.
-    pub fn lower_bound(&self, block: &[u8], key: &[u8]) -> Result<usize, Malformed> {
+    /// Whether a key of this length can be in the block.
+    #[inline]
+    pub fn may_have_length(&self, key_bytes: usize) -> bool {
+        self.form == Form::General || self.key_bytes as usize == key_bytes
+    }
+
+    /// Position of the first entry whose key is at or after `key`; the count if there is none. The search
+    /// begins at `guess` and widens, so that after a good guess it stays near; without one it halves.
+    pub fn lower_bound(
+        &self,
+        block: &[u8],
+        key: &[u8],
+        guess: Option<usize>,
+    ) -> Result<usize, Malformed> {
         let (mut low, mut high) = (0, self.count());
+        let (mut probe, mut step) = match guess {
+            Some(guess) => (guess.min(high - 1), FIRST_STEP),
+            None => (high / 2, usize::MAX),
+        };
+        let mut was_before = None;
         while low < high {
-            let middle = low + (high - low) / 2;
-            match self.key(block, middle)?.cmp(key) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Equal => return Ok(middle),
-                Ordering::Greater => high = middle,
+            let is_before = match self.key(block, probe)?.cmp(key) {
+                Ordering::Equal => return Ok(probe),
+                ordering => ordering == Ordering::Less,
+            };
+            if is_before {
+                low = probe + 1;
+            } else {
+                high = probe;
             }
+            if was_before.is_some_and(|before| before != is_before) {
+                step = usize::MAX;
+            }
+            was_before = Some(is_before);
+            let half = low + (high - low) / 2;
+            probe = match is_before {
+                true => low.saturating_add(step - 1).min(half),
+                false => high.saturating_sub(step).max(half),
+            };
+            step = step.saturating_mul(2);
         }
         Ok(low)
     }
@@ -264,6 +350,8 @@ impl Layout {
     }
 }
 
+/// How far from its guess a search looks first.
+const FIRST_STEP: usize = 4;
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 
 /// The high bit of every byte of `word` that is zero; exact.

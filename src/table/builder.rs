@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::format::{BlockHeader, BlockKind, Extent, FOOTER_BYTES, FileHeader, Identity};
 use super::index::{Footer, SectionDraft, encode_block_table};
 use super::meta::TableMeta;
-use super::output::{CHUNK_BYTES, Output};
+use super::output::Output;
 use super::stage::BlockStage;
 use super::{TableOptions, key_hash, ranges};
 use crate::cursor::RangeTombstone;
@@ -30,6 +30,8 @@ pub const MAX_INLINE_VALUE_BYTES: usize = 8 << 10;
 /// Most entries of a block that the builder makes: more would mean more than one false fingerprint
 /// match per lookup.
 pub const MAX_STAGED_ENTRIES: usize = 256;
+/// A block of range tombstones is closed at this length.
+const RANGES_BLOCK_BYTES: usize = 1 << 20;
 /// A table of more entries gets no filter: the hashes gathered for it would take more than 256 MiB.
 pub const MAX_FILTERED_ENTRIES: usize = 1 << 25;
 
@@ -279,7 +281,7 @@ impl TableBuilder {
             let mut rest = ranges.iter().peekable();
             while rest.peek().is_some() {
                 let (mut body, mut count) = (Vec::new(), 0);
-                while let Some(range) = rest.next_if(|_| body.len() < CHUNK_BYTES) {
+                while let Some(range) = rest.next_if(|_| body.len() < RANGES_BLOCK_BYTES) {
                     ranges::encode(&mut body, range);
                     count += 1;
                 }

@@ -1,14 +1,17 @@
 //! The block cache of [`ReadMode::Pread`](super::ReadMode): blocks that were read and verified, shared
-//! by all tables, bounded by bytes.
+//! by all tables, bounded by bytes. With it, what all tables may take for their [`heads`](super::heads).
 //!
 //! Sixteen shards, each with its own lock and its own clock hand: a hit sets a mark, the hand clears
 //! marks and evicts what it finds unmarked. A block larger than a shard's share is not kept.
 
+use super::heads::HeadsBudget;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 const SHARDS: usize = 16;
+/// For resident heads, unless told otherwise.
+const HEADS_BYTES: usize = 32 << 20;
 
 /// Which block: a table's number within the process, and the block's ordinal.
 pub type CacheKey = (u64, u32);
@@ -18,6 +21,7 @@ pub type CacheKey = (u64, u32);
 pub struct BlockCache {
     shards: Vec<Mutex<Shard>>,
     shard_capacity_bytes: usize,
+    heads: Arc<HeadsBudget>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +45,18 @@ impl BlockCache {
         BlockCache {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             shard_capacity_bytes: capacity_bytes / SHARDS,
+            heads: HeadsBudget::new(HEADS_BYTES),
         }
+    }
+
+    /// With this limit for the resident heads of all tables.
+    pub fn with_heads(self, limit_bytes: usize) -> BlockCache {
+        BlockCache { heads: HeadsBudget::new(limit_bytes), ..self }
+    }
+
+    /// What the resident heads of all tables may take.
+    pub fn heads(&self) -> &Arc<HeadsBudget> {
+        &self.heads
     }
 
     /// The block, if it is kept.

@@ -7,7 +7,8 @@
 
 use super::block::{Entry, EntryKind, Layout, Malformed};
 use super::index::Section;
-use super::reader::{Block, Loaded, Table};
+use super::key_hash;
+use super::reader::{Block, Loaded, Table, find};
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
 use crate::slice::Slice;
@@ -89,8 +90,29 @@ impl<'a> TableCursor<'a> {
 
     /// Enters the block that may hold `key`; says how many of its entries are before `key`.
     fn descend(&mut self, section: &Section, key: &[u8]) -> Result<usize> {
-        self.enter(section, section.fences.rank(key) as u32)?;
-        let position = self.layout.lower_bound(self.block.bytes(), key);
+        let rank = section.fences.rank(key);
+        let place = rank as u32;
+        self.is_valid = false;
+        if self.place == place {
+            let guess = section.fences.guess(key, rank, self.layout.count());
+            let position = self.layout.lower_bound(self.block.bytes(), key, guess);
+            return position.map_err(|Malformed| self.malformed());
+        }
+        self.place = NO_BLOCK;
+        let ordinal = section.first_block + place;
+        let (block, layout, head) = self.table.headed(self.loaded, ordinal)?;
+        (self.block, self.layout, self.place) = (block, layout, place);
+        // A key that is there is found by its fingerprint, with one look at one record.
+        if head.is_some() && self.layout.may_have_length(key.len()) {
+            let fingerprint = key_hash(section.keyspace, key) as u8;
+            match find(&self.block, &self.layout, head, key, fingerprint) {
+                Ok(Some((position, _))) => return Ok(position),
+                Ok(None) => {}
+                Err(Malformed) => return Err(self.malformed()),
+            }
+        }
+        let guess = section.fences.guess(key, rank, self.layout.count());
+        let position = self.layout.lower_bound(self.block.bytes(), key, guess);
         position.map_err(|Malformed| self.malformed())
     }
 

@@ -129,6 +129,21 @@ impl Fences {
         }
     }
 
+    /// Where in its block `key` should lie, out of `count` entries, if keys are spread evenly between the
+    /// two fences around it. `rank` is the key's. `None` where nothing speaks for it.
+    #[inline]
+    pub fn guess(&self, key: &[u8], rank: usize, count: usize) -> Option<usize> {
+        let [layer] = self.layers.as_slice() else { return None };
+        if layer.first_group != NONE || rank == 0 || rank >= layer.head_count as usize {
+            return None;
+        }
+        let rest = key.strip_prefix(self.blob.get(..layer.prefix_end as usize)?)?;
+        let (from, to) = (*self.heads.get(rank - 1)?, *self.heads.get(rank)?);
+        let (distance, span) = (head(rest).checked_sub(from)?, to.checked_sub(from)?);
+        let scaled = u128::from(distance) * count as u128 / u128::from(span.max(1));
+        Some(scaled as usize)
+    }
+
     /// Memory in use.
     pub fn memory_bytes(&self) -> usize {
         self.blob.capacity()

@@ -10,7 +10,8 @@
 //!
 //! - [`TableBuilder`] writes one, front to back ([`stage`], [`output`]).
 //! - [`Table`] reads one. Making it costs nothing; the first use opens the file and loads the index
-//!   ([`load`], [`index`], [`fence`]); the first use of each block verifies it ([`reader`], [`block`]).
+//!   ([`load`], [`index`], [`fence`]); the first use of each block verifies it ([`reader`], [`block`])
+//!   and leaves its shape and fingerprints in memory ([`heads`]).
 //! - [`TableCursor`] moves over one section. [`Table::check`] proves a whole file ([`check`]);
 //!   [`salvage`] gets the entries out of a file that lost its index.
 //!
@@ -30,6 +31,7 @@ mod examine;
 mod fence;
 mod filter;
 pub mod format;
+mod heads;
 mod index;
 mod load;
 mod meta;

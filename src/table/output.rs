@@ -1,5 +1,10 @@
-//! The builder's way to the file: bytes go out in order, in chunks of 1 MiB, each handed to the system
+//! The builder's way to the file: bytes go out in order, in chunks of 2 MiB, each handed to the system
 //! for write-back at once, so that the sync at the end finds little left to do.
+//!
+//! Chunks lie at multiples of their length, which is that of a huge page on x86-64 and on most of arm64:
+//! a file system with large folios (ext4 from Linux 6.16, XFS, btrfs) then keeps each chunk as one huge
+//! page in the page cache, and the mapping that reads go through needs one entry of the address translation
+//! where it would need 512 (`docs/decisions/0006-huge-pages.md`).
 //!
 //! Invariant: at most one chunk is buffered; bytes of a large value go from the caller's memory straight
 //! to the file.
@@ -10,8 +15,8 @@ use crate::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What is written at once.
-pub const CHUNK_BYTES: usize = 1 << 20;
+/// What is written at once, and at multiples of which.
+const CHUNK_BYTES: usize = 2 << 20;
 
 /// A file that is written front to back.
 #[derive(Debug)]

@@ -8,12 +8,13 @@
 //! cached as a whole.
 //!
 //! Invariants: nothing is read before the first use; a failed load is tried again by the next use; a
-//! loaded table's parts never change, but for the bits and the filter, which only come.
+//! loaded table's parts never change, but for bits, heads and the filter, which only come.
 
 use super::block::{Entry, EntryKind, Layout, Malformed};
 use super::cursor::TableCursor;
 use super::filter::Filter;
 use super::format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Extent, Identity};
+use super::heads::{Head, Heads};
 use super::index::{Footer, Index};
 use super::load::body;
 use super::meta::TableMeta;
@@ -54,6 +55,8 @@ pub(crate) struct Loaded {
     pub(crate) footer: Footer,
     pub(crate) index: Index,
     filter: OnceLock<Filter>,
+    /// Comes with the first point read or seek through a mapping; `None` if there was no room for it.
+    heads: OnceLock<Option<Heads>>,
     /// One bit for each ordinal: the block was verified.
     verified: Vec<AtomicU64>,
 }
@@ -74,7 +77,8 @@ impl Loaded {
     ) -> Loaded {
         let words = index.extents.len().div_ceil(64);
         let verified = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Loaded { file, map, footer, index, filter: OnceLock::new(), verified }
+        let (filter, heads) = (OnceLock::new(), OnceLock::new());
+        Loaded { file, map, footer, index, filter, heads, verified }
     }
 }
 
@@ -148,18 +152,15 @@ impl Table {
             return Ok(None);
         }
         let ordinal = section.first_block + section.fences.rank(key) as u32;
-        let block = self.block(loaded, ordinal)?;
-        let bytes = block.bytes();
-        let found = match Layout::new(bytes) {
-            Some(layout) => layout.find(bytes, key, hash as u8),
-            None => Err(Malformed),
-        };
-        match found {
+        let (block, layout, head) = self.headed(loaded, ordinal)?;
+        match find(&block, &layout, head, key, hash as u8) {
             Ok(None) => Ok(None),
-            Ok(Some(entry)) => Ok(Some(match self.value(loaded, &block, ordinal, &entry)? {
-                Some(value) => Found::Value(value),
-                None => Found::Tombstone,
-            })),
+            Ok(Some((_, entry))) => {
+                Ok(Some(match self.value(loaded, &block, ordinal, &entry)? {
+                    Some(value) => Found::Value(value),
+                    None => Found::Tombstone,
+                }))
+            }
             Err(Malformed) => Err(self.malformed(loaded, ordinal)),
         }
     }
@@ -208,6 +209,7 @@ impl Table {
             loaded.index.memory_bytes()
                 + 8 * loaded.verified.len()
                 + loaded.filter.get().map_or(0, Filter::memory_bytes)
+                + loaded.heads.get().and_then(Option::as_ref).map_or(0, Heads::memory_bytes)
         };
         size_of::<Table>() + self.loaded.get().map_or(0, of_loaded)
     }
@@ -254,6 +256,44 @@ impl Table {
             Some(bytes) => Ok(Block::Mapped(bytes)),
             None => Err(self.damage(extent.offset(), "the mapping is shorter than the file")),
         }
+    }
+
+    /// A verified data block, its shape, and its head if it is resident. If it is, nothing of the block was
+    /// touched.
+    #[inline]
+    pub(super) fn headed<'a>(
+        &'a self,
+        loaded: &'a Loaded,
+        ordinal: u32,
+    ) -> Result<(Block<'a>, Layout, Option<Head<'a>>)> {
+        let resident = loaded.heads.get().and_then(|heads| heads.as_ref()?.get(ordinal));
+        if let (Some(head), Some(map)) = (resident, &loaded.map)
+            && let Some(extent) = loaded.index.extents.get(ordinal as usize).copied()
+            && let Some(bytes) = map.get(extent.offset() as usize..extent.end() as usize)
+            && let Some(layout) = head.layout(bytes.len())
+        {
+            return Ok((Block::Mapped(bytes), layout, Some(head)));
+        }
+        let (block, layout) = self.touched(loaded, ordinal)?;
+        Ok((block, layout, None))
+    }
+
+    /// A verified data block and its shape, read from it; leaves its head in memory.
+    #[cold]
+    fn touched<'a>(&'a self, loaded: &'a Loaded, ordinal: u32) -> Result<(Block<'a>, Layout)> {
+        let block = self.block(loaded, ordinal)?;
+        let Some(layout) = Layout::new(block.bytes()) else {
+            return Err(self.malformed(loaded, ordinal));
+        };
+        if let Block::Mapped(bytes) = &block {
+            let (blocks, entries) = (loaded.index.data_blocks, self.meta.entries);
+            let heads =
+                loaded.heads.get_or_init(|| Heads::new(blocks, entries, self.cache.heads()));
+            if let Some(heads) = heads {
+                heads.fill(ordinal, &layout, bytes);
+            }
+        }
+        Ok((block, layout))
     }
 
     /// The value of an entry of the block with this ordinal; `None` for a tombstone.
@@ -368,5 +408,22 @@ impl Table {
         }
         let loaded = self.load(self.mode)?;
         Ok(self.loaded.get_or_init(|| loaded))
+    }
+}
+
+/// Position and place of the entry of `key` in a block; its fingerprints come from the resident head, if
+/// that has them.
+#[inline(always)]
+pub(super) fn find(
+    block: &Block<'_>,
+    layout: &Layout,
+    head: Option<Head<'_>>,
+    key: &[u8],
+    fingerprint: u8,
+) -> Result<Option<(usize, Entry)>, Malformed> {
+    let bytes = block.bytes();
+    match head.and_then(|head| head.fingerprints(layout)) {
+        Some(words) => layout.find(bytes, key, fingerprint, words),
+        None => layout.find(bytes, key, fingerprint, layout.fingerprint_words(bytes)),
     }
 }

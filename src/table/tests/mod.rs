@@ -2,6 +2,7 @@
 
 mod damage;
 mod golden;
+mod heads;
 mod parts;
 mod round_trip;
 mod salvage;
