@@ -61,7 +61,7 @@ pub enum History {
         file: String,
         /// Its run, from 0, the newest; `None` if a transaction in the log installs it.
         run: Option<usize>,
-        /// The oldest and the newest commit in the run.
+        /// Where the run stands: see [`TableSummary::seqnos`](super::TableSummary::seqnos).
         seqnos: (Seqno, Seqno),
     },
 }

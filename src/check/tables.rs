@@ -29,7 +29,8 @@ pub struct TableSummary {
     pub run: Option<usize>,
     /// 0: upper; 1: base.
     pub level: u8,
-    /// The oldest and the newest commit in its run.
+    /// Where its run stands: the newest commit in it, and before that the newest commit of the oldest part
+    /// that was merged into it. (Which commit is the oldest in it, no file says.)
     pub seqnos: (Seqno, Seqno),
     /// Length of the file.
     pub bytes: u64,

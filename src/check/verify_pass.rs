@@ -76,7 +76,7 @@ impl<'p> Pass<'p> {
             }
             let rest = sizes.values().sum::<u64>() - size(names::MANIFEST_NAME);
             self.scope("manifest", 0, size(names::MANIFEST_NAME), "it is damaged");
-            self.scope("other files", 0, rest, "nothing says what belongs to the database");
+            self.scope("other files", 0, rest, "the manifest would say whose they are");
             return Ok(Some(self.found));
         };
         self.scope("manifest", size(names::MANIFEST_NAME), 0, "");

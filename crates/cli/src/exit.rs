@@ -56,6 +56,11 @@ impl Exit {
         Exit::Interrupted,
     ];
 
+    /// The end with that code; one that is not in the table is a failure.
+    pub fn of(code: u8) -> Exit {
+        Exit::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Exit::Failed)
+    }
+
     /// The number that the process ends with.
     pub const fn code(self) -> u8 {
         self as u8

@@ -5,10 +5,11 @@
 
 use crate::console::{Format, typed};
 use crate::exit::Exit;
+use crate::layout;
 use crate::output::JSON_VERSION;
 use highwater::Error;
 use serde_json::json;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -115,6 +116,11 @@ impl Failure {
                 ),
             )
             .next(format!("highwater explain {shown}")),
+            Error::NotReachable { from, to, .. } => {
+                let next =
+                    format!("highwater log list {shown} --from {from} --to {}", to.get() + 1);
+                Failure::new(Exit::NotFound, error.to_string()).next(next)
+            }
             Error::Damage { .. } => {
                 let text = error.to_string();
                 let text = text.split("; copy the directory").next().unwrap_or_default();
@@ -148,7 +154,12 @@ impl Failure {
     fn text(&self, format: Format) -> String {
         if format == Format::Text {
             let next = self.next.as_ref().map(|next| format!("\n  next: {next}"));
-            return format!("highwater: {}{}", self.message, next.unwrap_or_default());
+            let message = match io::stderr().is_terminal() {
+                true => layout::paragraph("highwater: ", &self.message).join("\n"),
+                // One line is easier to search for.
+                false => format!("highwater: {}", self.message),
+            };
+            return message + &next.unwrap_or_default();
         }
         let error = json!({
             "code": self.exit.code(),

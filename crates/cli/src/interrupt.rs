@@ -13,11 +13,20 @@ type Cleaning = Box<dyn FnOnce() + Send>;
 
 static CLEANING: Mutex<Option<Cleaning>> = Mutex::new(None);
 static CAME: AtomicBool = AtomicBool::new(false);
+static IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Leaves interrupts to the processes that this one has started.
+pub fn ignore() {
+    IGNORED.store(true, Ordering::SeqCst);
+}
 
 /// Takes over Ctrl-C.
 pub fn install() {
     // Without a handler Ctrl-C ends the process all the same, only without the cleaning up.
     let _ = ctrlc::set_handler(|| {
+        if IGNORED.load(Ordering::SeqCst) {
+            return;
+        }
         if CAME.swap(true, Ordering::SeqCst) {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
@@ -27,6 +36,8 @@ pub fn install() {
 
 /// Does a command's own cleaning up and ends the process.
 pub fn end(exit: Exit) -> ! {
+    // What the command meets while its place is taken away is not how it ends.
+    CAME.store(true, Ordering::SeqCst);
     let cleaning = CLEANING.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(cleaning) = cleaning {
         cleaning();

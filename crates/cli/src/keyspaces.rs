@@ -1,7 +1,7 @@
 //! Names of keyspaces by number, as far as manifest and log tell them.
 
 use crate::open;
-use highwater::check::{LogOperation, list_tables};
+use highwater::check::{KeyspaceNames, LogOperation, list_tables};
 use highwater::{KeyspaceId, Lsn, check};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -12,6 +12,12 @@ use std::path::Path;
 #[derive(Debug, Default)]
 pub struct Keyspaces {
     names: BTreeMap<KeyspaceId, String>,
+}
+
+impl From<KeyspaceNames> for Keyspaces {
+    fn from(names: KeyspaceNames) -> Keyspaces {
+        Keyspaces { names: names.into_iter().collect() }
+    }
 }
 
 impl Keyspaces {

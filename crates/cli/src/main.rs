@@ -23,22 +23,25 @@ mod layout;
 mod open;
 mod output;
 mod progress;
+mod ranges;
 mod receipt;
 mod records;
 mod rescue;
+mod states;
 mod text;
 mod time;
-mod times;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
 Examples:
-  highwater drill                      kill it, tear its log, see what it keeps
   highwater put ./db users ada 1815    makes the database if there is none
   highwater get ./db users ada
-  highwater export ./db users --to jsonl | head
+  highwater explain ./db               what would an open do?
+  highwater verify ./db                is anything damaged, and what does it cost?
+  highwater log dump ./db --since 10m  what was written?
+  highwater shell ./db                 a prompt with history and completion
 
 Keys and values are text in which \\n \\r \\t \\0 \\\\ and \\xNN (two hex digits) stand
 for bytes, in what you type and in what is printed; --keys hex takes and prints hex.
@@ -62,10 +65,16 @@ enum Command {
     Explain(commands::explain::Args),
     Verify(commands::verify::Args),
     Log(commands::log::Args),
+    Table(commands::table::Args),
+    Page(commands::page::Args),
+    Find(commands::find::Args),
+    Hash(commands::hash::Args),
+    Diff(commands::diff::Args),
     Get(commands::get::Args),
     Put(commands::put::Args),
     Rm(commands::rm::Args),
     Scan(commands::scan::Args),
+    Count(commands::count::Args),
     Checkpoint(commands::checkpoint::Args),
     Compact(commands::compact::Args),
     Import(commands::import::Args),
@@ -74,6 +83,9 @@ enum Command {
     Backup(commands::backup::Args),
     Restore(commands::restore::Args),
     Drill(drill::Args),
+    Shell(commands::shell::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
     #[command(hide = true, name = "drill-child")]
     DrillChild(drill::child::Args),
 }
@@ -87,10 +99,16 @@ fn main() -> ExitCode {
         Command::Explain(args) => commands::explain::run(&args, &console),
         Command::Verify(args) => commands::verify::run(&args, &console),
         Command::Log(args) => commands::log::run(&args, &console),
+        Command::Table(args) => commands::table::run(&args, &console),
+        Command::Page(args) => commands::page::run(&args, &console),
+        Command::Find(args) => commands::find::run(&args, &console),
+        Command::Hash(args) => commands::hash::run(&args, &console),
+        Command::Diff(args) => commands::diff::run(&args, &console),
         Command::Get(args) => commands::get::run(&args, &console),
         Command::Put(args) => commands::put::run(&args, &console),
         Command::Rm(args) => commands::rm::run(&args, &console),
         Command::Scan(args) => commands::scan::run(&args, &console),
+        Command::Count(args) => commands::count::run(&args, &console),
         Command::Checkpoint(args) => commands::checkpoint::run(&args, &console),
         Command::Compact(args) => commands::compact::run(&args, &console),
         Command::Import(args) => commands::import::run(&args, &console),
@@ -99,6 +117,9 @@ fn main() -> ExitCode {
         Command::Backup(args) => commands::backup::run(&args, &console),
         Command::Restore(args) => commands::restore::run(&args, &console),
         Command::Drill(args) => drill::run(&args, &console),
+        Command::Shell(args) => commands::shell::run(&args, &console),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Man(args) => commands::man::run(&args),
         Command::DrillChild(args) => drill::child::run(&args),
     };
     // An interrupt ends the process itself, with its own exit code.

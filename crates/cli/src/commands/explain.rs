@@ -161,6 +161,16 @@ pub fn document(found: &Explanation) -> Value {
     })
 }
 
+/// How a command ends that has met damage in the log: whether commits are lost is looked up.
+pub fn damage_exit(dir: &Path) -> Exit {
+    let options = VerifyOptions::new(Level::Log);
+    match check::verify(&open::file_system(), dir, &options, &mut |_, _| {}) {
+        // Without a loss: also what lies in log that nothing needs any more.
+        Ok(Some(found)) if matches!(found.loss(), None | Some(Loss::None)) => Exit::Damage,
+        _ => Exit::Loss,
+    }
+}
+
 /// The open would refuse. Whether commits are lost is looked up.
 fn refusal(
     output: &mut Output,
@@ -168,10 +178,7 @@ fn refusal(
     dir: &Path,
     error: &Error,
 ) -> Result<(), Failure> {
-    let options = VerifyOptions::new(Level::Log);
-    let found = check::verify(&open::file_system(), dir, &options, &mut |_, _| {});
-    let loss = found.ok().flatten().and_then(|found| found.loss());
-    let exit = if loss == Some(Loss::None) { Exit::Damage } else { Exit::Loss };
+    let exit = damage_exit(dir);
     let Error::Damage { file, offset, lsn_range, what } = error else {
         return Err(Failure::engine(dir, error));
     };

@@ -4,9 +4,9 @@ use crate::console::Console;
 use crate::failure::{Failure, InDir};
 use crate::open;
 use crate::output::Output;
+use crate::ranges::Keys;
 use highwater::Slice;
 use serde_json::{Map, Value, json};
-use std::ops::Bound;
 use std::path::PathBuf;
 
 /// List keys and values in key order
@@ -22,15 +22,8 @@ pub struct Args {
     dir: PathBuf,
     /// The keyspace
     keyspace: String,
-    /// Only keys that start with this
-    #[arg(long, value_name = "P")]
-    prefix: Option<String>,
-    /// Only keys at or after this one
-    #[arg(long, value_name = "K")]
-    from: Option<String>,
-    /// Only keys before this one
-    #[arg(long, value_name = "K")]
-    to: Option<String>,
+    #[command(flatten)]
+    keys: Keys,
     /// From the last key to the first
     #[arg(long)]
     reverse: bool,
@@ -45,16 +38,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let form = console.form;
-    let read = |what, typed: &Option<String>| {
-        typed.as_ref().map(|typed| form.read(what, typed)).transpose()
-    };
-    let prefix = read("--prefix", &args.prefix)?.unwrap_or_default();
-    let from = read("--from", &args.from)?.unwrap_or_default();
-    let to = read("--to", &args.to)?;
-    let upper = [to, after_prefix(&prefix)].into_iter().flatten().min();
-    let lower = from.max(prefix);
-    let bounds = (Bound::Included(lower), upper.map_or(Bound::Unbounded, Bound::Excluded));
-
+    let bounds = args.keys.span(form)?.bounds();
     let db = open::read_only(&args.dir)?;
     let keyspace = open::keyspace(&db, &args.dir, &args.keyspace)?;
     let snapshot = db.snapshot();
@@ -92,31 +76,4 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
         output.summary(json!({ "entries": printed }))?;
     }
     output.flush()
-}
-
-/// The smallest key after all those that start with `prefix`; `None` if there is none.
-pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let kept = prefix.iter().rposition(|byte| *byte != 0xff)?;
-    let mut end = prefix[..=kept].to_vec();
-    end[kept] += 1;
-    Some(end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::after_prefix;
-
-    #[test]
-    fn the_end_of_a_prefix() {
-        let cases: [(&[u8], Option<&[u8]>); 5] = [
-            (b"", None),
-            (b"a", Some(b"b")),
-            (b"a\xff", Some(b"b")),
-            (b"\xff\xff", None),
-            (b"ab", Some(b"ac")),
-        ];
-        for (prefix, end) in cases {
-            assert_eq!(after_prefix(prefix).as_deref(), end);
-        }
-    }
 }

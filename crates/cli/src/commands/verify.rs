@@ -108,10 +108,8 @@ impl Report<'_> {
     /// The command to run next.
     fn next(&self) -> Option<String> {
         let at = typed(self.dir);
-        let copy = typed(Path::new(&format!("{}-copy", self.dir.display())));
         match self.exit {
-            // Before anything else is tried, a copy; `highwater::salvage` can then read what is left.
-            Exit::Loss => Some(format!("cp -a {at} {copy}")),
+            Exit::Loss => Some(format!("highwater salvage {at} --dry-run")),
             Exit::Damage => Some(format!("highwater explain {at}")),
             Exit::TimeLimit => Some(format!("highwater verify {at}")),
             _ => None,
@@ -137,12 +135,15 @@ impl Report<'_> {
             output.line(row.trim_end())?;
         }
         output.line("")?;
-        output.line(&format!(
-            "  {} of live log, {} with {}",
-            human::plural(found.log_groups, "group"),
-            human::plural(found.tables, "table"),
-            human::plural_of(found.entries, "entry", "entries")
-        ))?;
+        let mut read = Vec::new();
+        if args.level != Depth::Quick {
+            read.push(format!("{} of live log", human::plural(found.log_groups, "group")));
+        }
+        read.push(human::plural(found.tables, "table"));
+        if args.level == Depth::Full {
+            read.push(human::plural_of(found.entries, "entry", "entries"));
+        }
+        output.line(&format!("  {} looked at", read.join(", ")))?;
         for (number, finding) in found.findings.iter().enumerate() {
             output.line("")?;
             self.finding(output, number + 1, finding)?;
@@ -169,7 +170,11 @@ impl Report<'_> {
             }
             exit => {
                 let places = human::plural(found.findings.len() as u64, "place");
-                (Style::Bad, format!("Damage in {places}: {}", exit.meaning()))
+                let cost = match exit {
+                    Exit::Damage => "no committed data is lost",
+                    _ => "committed data is lost, or nobody can tell",
+                };
+                (Style::Bad, format!("Damage in {places}: {cost}"))
             }
         };
         let code = match self.exit {

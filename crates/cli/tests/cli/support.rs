@@ -19,7 +19,10 @@ pub struct Ran {
 }
 
 pub fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_highwater"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_highwater"));
+    // Local time is the same everywhere.
+    program.env("TZ", "UTC");
+    program
 }
 
 impl Place {

@@ -3,7 +3,7 @@
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::keyspaces::Keyspaces;
-use crate::times;
+use crate::time;
 use highwater::check::LogOperation;
 use highwater::{KeyspaceId, Lsn};
 use std::path::PathBuf;
@@ -32,11 +32,11 @@ pub struct Options {
 /// The options that choose what `follow` shows, too.
 #[derive(clap::Args, Debug)]
 pub struct Wanted {
-    /// Only since this time: 2026-11-21T09:30:00Z, 2026-11-21, or 10m ago
-    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    /// Only since this time: 2026-11-21T09:30:00Z, 2026-11-21, 10m
+    #[arg(long, value_name = "TIME", value_parser = time::read)]
     pub since: Option<u64>,
     /// Only until this time
-    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    #[arg(long, value_name = "TIME", value_parser = time::read)]
     pub until: Option<u64>,
     /// Only this keyspace, by its name, or by its number as #7
     #[arg(long, value_name = "NAME")]
@@ -140,6 +140,17 @@ impl Filter {
         })
     }
 
+    /// Learns the number of a keyspace that is made while the log is read.
+    pub fn learn(&mut self, operation: &LogOperation<'_>) {
+        if let (LogOperation::CreateKeyspace { id, name }, Some((wanted, ids))) =
+            (operation, &mut self.keyspace)
+            && name == wanted
+            && !ids.contains(id)
+        {
+            ids.push(*id);
+        }
+    }
+
     /// Nothing from here on is shown.
     pub fn is_past(&self, lsn: Lsn) -> bool {
         lsn >= self.to
@@ -180,13 +191,10 @@ impl Filter {
             }
             _ => (None, None),
         };
-        if let Some((name, ids)) = &self.keyspace {
-            // One that was made after the filter is known by its name.
-            let made =
-                matches!(operation, LogOperation::CreateKeyspace { name: n, .. } if n == name);
-            if !made && !id.is_some_and(|id| ids.contains(&id)) {
-                return false;
-            }
+        if let Some((_, ids)) = &self.keyspace
+            && !id.is_some_and(|id| ids.contains(&id))
+        {
+            return false;
         }
         if self.key.is_none() && self.prefix.is_none() {
             return true;
@@ -206,7 +214,7 @@ impl Filter {
         let by_prefix = self
             .prefix
             .as_ref()
-            .is_none_or(|prefix| meets(prefix, crate::commands::scan::after_prefix(prefix)));
+            .is_none_or(|prefix| meets(prefix, crate::ranges::after_prefix(prefix)));
         by_key && by_prefix
     }
 }

@@ -52,10 +52,12 @@ pub struct Args {
 pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let dir = &args.dir;
     let keyspaces = Keyspaces::with_log(dir);
-    let filter = Filter::wanted(&args.what, console, &keyspaces)?;
+    let mut filter = Filter::wanted(&args.what, console, &keyspaces)?;
     let mut follower = Follower::new(open::file_system(), dir).in_dir(dir)?;
     let mut output = Output::of(console, "log follow");
-    let mut printer = Printer { console, keyspaces, dump: !args.transactions };
+    let mut printer = Printer::new(console, keyspaces, !args.transactions);
+    // A follower does not look which tables there are.
+    printer.knows_live = false;
     if console.is_text() {
         printer.heading(&mut output)?;
         output.flush()?;
@@ -84,7 +86,7 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
             let lines = match item {
                 Followed::Transaction(one) if one.lsn > from => {
                     commits += 1;
-                    printer.transaction(&one, &filter)
+                    printer.transaction(&one, &mut filter)
                 }
                 Followed::Missed { from, to } => {
                     missed += to.get() - from.get();

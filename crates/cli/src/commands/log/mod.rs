@@ -9,8 +9,8 @@ mod follow;
 mod print;
 mod stat;
 
+use super::explain::damage_exit;
 use crate::console::{Console, Style, typed};
-use crate::exit::Exit;
 use crate::failure::{Failure, InDir};
 use crate::keyspaces::Keyspaces;
 use crate::open;
@@ -87,9 +87,9 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
 fn show(options: &Options, console: &Console, dump: bool) -> Result<(), Failure> {
     let dir: &PathBuf = &options.dir;
     let keyspaces = Keyspaces::with_log(dir);
-    let filter = Filter::new(options, console, &keyspaces)?;
+    let mut filter = Filter::new(options, console, &keyspaces)?;
     let mut output = Output::of(console, if dump { "log dump" } else { "log list" });
-    let mut printer = Printer { console, keyspaces, dump };
+    let mut printer = Printer::new(console, keyspaces, dump);
     let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
     // In reverse only the last lines are kept.
     let mut kept: VecDeque<Line> = VecDeque::new();
@@ -104,7 +104,7 @@ fn show(options: &Options, console: &Console, dump: bool) -> Result<(), Failure>
                 if filter.is_past(transaction.start) {
                     return ControlFlow::Break(());
                 }
-                printer.transaction(&transaction, &filter)
+                printer.listed(&transaction, &mut filter)
             }
             LogItem::Witness { lsn, durable } if filter.wants_witness() => {
                 if filter.is_past(lsn) {
@@ -158,8 +158,7 @@ fn show(options: &Options, console: &Console, dump: bool) -> Result<(), Failure>
     if console.is_text() {
         eprint_note(console, dir, damage);
     }
-    // Whether what is damaged was live and promised is for verify to say.
-    Err(Failure::ended(Exit::Damage))
+    Err(Failure::ended(damage_exit(dir)))
 }
 
 fn eprint_note(console: &Console, dir: &std::path::Path, damage: u64) {

@@ -5,8 +5,9 @@ use crate::console::{Console, Style};
 use crate::failure::Failure;
 use crate::human;
 use crate::keyspaces::Keyspaces;
+use crate::layout;
 use crate::output::Output;
-use crate::times;
+use crate::time;
 use highwater::Lsn;
 use highwater::check::{LogOperation, LogTransaction};
 use serde_json::{Map, Value, json};
@@ -40,24 +41,67 @@ pub struct Printer<'a> {
     pub keyspaces: Keyspaces,
     /// A line for each operation.
     pub dump: bool,
+    /// It is known which transactions no table holds yet.
+    pub knows_live: bool,
+    /// The commit after the last one that was met.
+    next: Option<u64>,
+    /// A damaged place was met behind it.
+    damaged: bool,
 }
 
-impl Printer<'_> {
+impl<'a> Printer<'a> {
+    /// Prints transactions, or with `dump` operations.
+    pub fn new(console: &'a Console, keyspaces: Keyspaces, dump: bool) -> Printer<'a> {
+        Printer { console, keyspaces, dump, knows_live: true, next: None, damaged: false }
+    }
+
+    /// What the log no longer has before a transaction.
+    fn gap(&mut self, seqno: u64) -> Option<Line> {
+        let damaged = std::mem::take(&mut self.damaged);
+        let from = self.next.replace(seqno + 1).filter(|next| *next < seqno)?;
+        let to = seqno - 1;
+        let what = match damaged {
+            true => "in the damaged place",
+            false => "not in the log any more: released, and overwritten or removed",
+        };
+        let which = match from == to {
+            true => format!("commit {from}"),
+            false => format!("commits {from} to {to}"),
+        };
+        let gone = format!("{which}: {what}");
+        let text = layout::paragraph(&format!("{:13}", ""), &gone).join("\n");
+        let json = json!({ "seqno_from": from, "seqno_to": to, "what": what });
+        Some(Line { kind: "gap", text: self.console.paint(Style::Note, &text), json })
+    }
+
+    /// The lines of a transaction that pass the filter; before them, what is missing in front of it.
+    pub fn listed(&mut self, one: &LogTransaction<'_>, filter: &mut Filter) -> Vec<Line> {
+        let gap = self.gap(one.seqno.get());
+        gap.into_iter().chain(self.transaction(one, filter)).collect()
+    }
+
     /// What stands above the lines.
     pub fn heading(&self, output: &mut Output) -> Result<(), Failure> {
         let text = match self.dump {
             true => format!("{:>12} {:>9}  operation", "LSN", "commit"),
             false => format!(
                 "{:>12} {:>9}  {:<19} {:>6} {:>9}  keyspaces",
-                "LSN", "commit", "time (UTC)", "ops", "bytes"
+                "LSN",
+                "commit",
+                time::HEADING,
+                "ops",
+                "bytes"
             ),
         };
         output.line(&self.console.paint(Style::Heading, &text))
     }
 
     /// The lines of a transaction that pass the filter.
-    pub fn transaction(&mut self, one: &LogTransaction<'_>, filter: &Filter) -> Vec<Line> {
-        one.operations().flatten().for_each(|operation| self.keyspaces.learn(&operation));
+    pub fn transaction(&mut self, one: &LogTransaction<'_>, filter: &mut Filter) -> Vec<Line> {
+        for operation in one.operations().flatten() {
+            self.keyspaces.learn(&operation);
+            filter.learn(&operation);
+        }
         if !filter.takes(one.time_micros, one.lsn) {
             return Vec::new();
         }
@@ -75,29 +119,31 @@ impl Printer<'_> {
             *counts.entry(self.owner(&operation)).or_default() += 1;
         }
         let names: Vec<&str> = counts.keys().map(String::as_str).collect();
-        let star = if one.live { '*' } else { ' ' };
+        let star = if one.live && self.knows_live { '*' } else { ' ' };
         let text = format!(
             "{:>12}{star}{:>9}  {:<19} {:>6} {:>9}  {}",
             one.lsn.get(),
             one.seqno.get(),
-            times::short(one.time_micros),
+            time::short(one.time_micros),
             operations,
             human::bytes(one.operation_bytes()),
             human::cut(&names.join(", "), 17)
         );
-        let json = json!({
+        let mut json = json!({
             "lsn": one.lsn.get(),
             "seqno": one.seqno.get(),
             "start_lsn": one.start.get(),
             "epoch": one.epoch.get(),
             "time_micros": one.time_micros,
-            "time": times::show(one.time_micros),
+            "time": time::utc(one.time_micros),
             "operations": operations,
             "operation_bytes": one.operation_bytes(),
             "groups": one.groups,
-            "live": one.live,
             "keyspaces": counts,
         });
+        if self.knows_live {
+            json["live"] = one.live.into();
+        }
         vec![Line { kind: "transaction", text, json }]
     }
 
@@ -200,12 +246,10 @@ impl Printer<'_> {
     }
 
     /// A damaged place.
-    pub fn damage(&self, file: &str, offset: u64, from: Lsn, to: Lsn, what: &str) -> Line {
-        let text = format!(
-            "{:>12} damage up to {to}: {file} at byte {offset}\n{:14}{what}",
-            from.get(),
-            ""
-        );
+    pub fn damage(&mut self, file: &str, offset: u64, from: Lsn, to: Lsn, what: &str) -> Line {
+        self.damaged = true;
+        let place = format!("damage up to LSN {to}: {file} at byte {offset}: {what}");
+        let text = layout::paragraph(&format!("{:>12} ", from.get()), &place).join("\n");
         let json = json!({ "file": file, "offset": offset, "lsn_from": from.get(),
             "lsn_to": to.get(), "what": what });
         Line { kind: "damage", text: self.console.paint(Style::Bad, &text), json }

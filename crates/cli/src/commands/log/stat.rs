@@ -7,7 +7,7 @@ use crate::human;
 use crate::keyspaces::Keyspaces;
 use crate::open;
 use crate::output::Output;
-use crate::times;
+use crate::time;
 use highwater::Lsn;
 use highwater::check::{self, LogItem, LogOperation, LogSegment};
 use serde_json::{Value, json};
@@ -105,13 +105,13 @@ impl Counts {
         names: &Keyspaces,
     ) -> Result<(), Failure> {
         let heading = format!(
-            "{:<24} {:>12} {:>10} {:>6}  {:<8} made (UTC)",
+            "{:<24} {:>12} {:>10} {:>6}  {:<8} made",
             "segment", "base LSN", "bytes", "epoch", "state"
         );
         output.line(&console.paint(Style::Heading, &heading))?;
         for segment in &self.segments {
             let epoch = segment.epoch.map_or("?".to_owned(), |epoch| epoch.to_string());
-            let made = times::short(segment.created_micros);
+            let made = time::short(segment.created_micros);
             let row = format!(
                 "{:<24} {:>12} {:>10} {epoch:>6}  {:<8} {}",
                 segment.name,
@@ -143,7 +143,7 @@ impl Counts {
         for (name, place) in [("First", self.first), ("Last", self.last)] {
             if let Some((lsn, seqno, time)) = place {
                 let seqno = human::count(seqno);
-                output.row(name, &format!("commit {seqno}, LSN {lsn}, {}", times::short(time)))?;
+                output.row(name, &format!("commit {seqno}, LSN {lsn}, {}", time::short(time)))?;
             }
         }
         if self.transactions > 0 {
