@@ -3,7 +3,11 @@
 mod damage;
 mod drill;
 mod everyday;
+mod fixture;
+mod follow;
+mod quiet;
 mod records;
 mod rescue;
+mod snapshots;
 mod support;
 mod trouble;
