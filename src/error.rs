@@ -110,6 +110,14 @@ pub enum Error {
         /// The name asked for.
         name: String,
     },
+    /// The files are not those that a repair was planned for, or were changed since it was made.
+    #[error("{path} was changed since: {what}; make a new plan")]
+    PlanChanged {
+        /// The database directory.
+        path: PathBuf,
+        /// What does not match.
+        what: String,
+    },
     /// An argument is out of its bounds.
     #[error("{what} is {found}, the limit is {limit}; {hint}")]
     Limit {

@@ -48,6 +48,7 @@ mod manifest;
 mod memtable;
 mod options;
 mod recovery;
+pub mod repair;
 pub mod salvage;
 mod slice;
 mod stats;

@@ -73,6 +73,16 @@ impl Log {
         Ok(Log { found: Some((scan, chain)), tables, directory })
     }
 
+    /// Log that was read already.
+    pub fn of(
+        scan: Scan,
+        chain: Chain,
+        tables: BTreeMap<FileId, TableFile>,
+        directory: &Path,
+    ) -> Log {
+        Log { found: Some((scan, chain)), tables, directory: directory.to_path_buf() }
+    }
+
     /// The last epoch that left something.
     pub fn last_epoch(&self) -> Epoch {
         let last = self.found.as_ref().and_then(|(scan, _)| scan.groups.keys().next_back());

@@ -29,6 +29,13 @@ pub use format::BackupFile;
 pub use list::{Listed, Verified, list, verify};
 pub use restore::{Drilled, Request, Restored, Until, drill, plan_restore, restore, restore_to};
 
+/// What a repair needs of it too: the log behind a point, as tables.
+pub(crate) mod parts {
+    pub(crate) use super::format::BackupRecord;
+    pub(crate) use super::log::{Log, NewRun, Reached};
+    pub(crate) use super::restore::Until;
+}
+
 use crate::check::ContentHash;
 use crate::types::{DatabaseId, Lsn, Seqno};
 use format::BackupRecord;

@@ -19,7 +19,7 @@ pub struct SegmentFile {
 }
 
 /// The names in a directory, sorted by what they are.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Directory {
     pub has_manifest: bool,
     /// Ascending by base.

@@ -143,6 +143,28 @@ pub fn plan_judged(
         return Ok(Plan::Create);
     }
     let manifest = read_manifest(fs, dir, reader != Reader::Owner)?;
+    plan_of(fs, dir, directory, manifest, reader, judged)
+}
+
+/// The same with a manifest that was read already, or mended, for a repair.
+pub fn plan_with(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    directory: Directory,
+    manifest: Manifest,
+    reader: Reader,
+) -> Result<Plan> {
+    plan_of(fs, dir, directory, manifest, reader, &Judged::default())
+}
+
+fn plan_of(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    directory: Directory,
+    manifest: Manifest,
+    reader: Reader,
+    judged: &Judged,
+) -> Result<Plan> {
     let listed = check_tables(dir, &manifest, &directory)?;
     let walk = Walk { fs, dir, manifest: &manifest, segments: &directory.segments, judged };
 

@@ -195,7 +195,8 @@ fn manifest(state: &ManifestState) -> &'static str {
     }
 }
 
-fn lost_log(lost: &LostLog) -> Value {
+/// A lost part of the log, as JSON.
+pub fn lost_log(lost: &LostLog) -> Value {
     json!({
         "from_lsn": lost.from.get(),
         "to_lsn": lost.to.map(|lsn| lsn.get()),

@@ -17,6 +17,7 @@ pub mod log;
 pub mod man;
 pub mod page;
 pub mod put;
+pub mod repair;
 pub mod restore;
 pub mod rm;
 pub mod salvage;

@@ -47,7 +47,9 @@ fn fits(text: &str) {
 
 fn ends(ran: &Ran, code: i32) {
     assert_eq!(ran.code, Some(code), "{ran:?}");
-    fits(&ran.out);
+    if !ran.out.starts_with('{') {
+        fits(&ran.out);
+    }
 }
 
 #[test]
@@ -251,4 +253,82 @@ fn a_backup_beside_a_busy_writer_is_a_prefix() {
     writer.join().unwrap();
     assert!(owner.wait().unwrap().success());
     assert!(counts.is_sorted() && counts[3] > 0, "{counts:?}");
+}
+
+#[test]
+fn a_repair_is_planned_confirmed_done_and_undone() {
+    let place = Place::new();
+    database(&place);
+    let sound = place.run(&["repair", "plan", "db"]);
+    ends(&sound, 0);
+    assert!(sound.out.contains("nothing to repair"), "{}", sound.out);
+    let scan = place.ok(&["scan", "db", "k"]);
+    // The filter of the table, which lies behind its records.
+    let table = file(&place, "db", "table-");
+    let at = std::fs::metadata(&table).unwrap().len() as usize - 600;
+    flip(&table, at);
+    let before = contents(&place.path("db"));
+    let plan = place.run(&["repair", "plan", "db"]);
+    ends(&plan, 4);
+    let next = plan.out.lines().last().unwrap().strip_prefix("Next         highwater ").unwrap();
+    let next: Vec<&str> = next.split(' ').collect();
+    assert_eq!(next[..4], ["repair", "apply", "db", "--plan"]);
+    let unconfirmed = place.run(&next);
+    assert_eq!((unconfirmed.code, unconfirmed.out.as_str()), (Some(20), ""), "{unconfirmed:?}");
+    assert!(unconfirmed.err.contains("write the table anew"), "{}", unconfirmed.err);
+    fits(&unconfirmed.err);
+    assert_eq!(contents(&place.path("db")), before, "changed without a confirmation");
+    let confirmed = [&next[..], &["--yes"]].concat();
+    ends(&place.run(&confirmed), 6);
+    assert_eq!(place.ok(&["scan", "db", "k"]), scan);
+    assert_eq!(place.run(&["repair", "undo", "db"]).code, Some(20));
+    ends(&place.run(&["repair", "undo", "db", "--yes"]), 0);
+    let mut after = contents(&place.path("db"));
+    after.retain(|path, _| !path.ends_with("LOCK"));
+    assert!(after.iter().all(|(path, bytes)| before.get(path) == Some(bytes)));
+    assert_eq!(after.len(), before.len() - 1);
+    assert_eq!(place.run(&["repair", "undo", "db", "--yes"]).code, Some(3));
+    // Changed since.
+    flip(&table, at + 8);
+    let ran = place.run(&confirmed);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.err.ends_with("next: highwater repair plan db\n"), "{}", ran.err);
+    // Records are damaged: not in place.
+    flip(&table, 9000);
+    let ran = place.run(&["repair", "plan", "db", "--format", "json"]);
+    ends(&ran, 5);
+    let json = last_json(&ran.out);
+    assert_eq!(json["plan"], serde_json::Value::Null);
+    assert_eq!(json["refusals"].as_array().unwrap().len(), 1);
+    assert_eq!(place.run(&confirmed).code, Some(5));
+}
+
+#[test]
+fn a_log_is_cut_with_a_receipt_and_writes_end_the_undoing() {
+    let place = Place::new();
+    database(&place);
+    let import = ["import", "db", "k", "--from", "jsonl", "--commit-every", "1"];
+    ends(&place.feed(&import, &records(0, 10, 9)), 0);
+    let mut logs: Vec<PathBuf> = contents(&place.path("db")).into_keys().collect();
+    logs.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("log-"));
+    let live = logs.iter().rev().find(|path| {
+        let bytes = std::fs::read(path).unwrap();
+        bytes[4096..].iter().any(|byte| *byte != 0)
+    });
+    // The fifth of ten commits.
+    flip(live.unwrap(), 4096 * 5 + 30);
+    assert_eq!(place.run(&["info", "db"]).code, Some(5));
+    let plan = place.run(&["repair", "plan", "db", "--format", "json"]);
+    ends(&plan, 5);
+    let json = last_json(&plan.out);
+    assert_eq!(json["actions"][0]["action"], "rewrite_log", "{json}");
+    assert!(json["readable_commits_dropped"].as_u64() > Some(0), "{json}");
+    let id = json["plan"].as_str().unwrap();
+    ends(&place.run(&["repair", "apply", "db", "--plan", id, "--yes"]), 7);
+    let scan = place.ok(&["scan", "db", "k"]);
+    assert!(scan.contains("round 9 3\n") && !scan.contains("round 9 4\n"), "{scan}");
+    place.ok(&["put", "db", "k", "new", "commit"]);
+    let ran = place.run(&["repair", "undo", "db", "--yes"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert_eq!(place.ok(&["get", "db", "k", "new"]), "commit\n");
 }
