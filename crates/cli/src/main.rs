@@ -20,6 +20,7 @@ mod interrupt;
 mod jsonl_form;
 mod keyspaces;
 mod layout;
+mod mdb_form;
 mod open;
 mod output;
 mod progress;

@@ -5,6 +5,7 @@
 use crate::csv_form::{CsvReader, CsvWriter};
 use crate::failure::Failure;
 use crate::jsonl_form::{JsonlReader, JsonlWriter};
+use crate::mdb_form::{MdbReader, MdbWriter};
 use std::io::{self, BufRead, Write};
 
 /// The longest line (or CSV row) that is read, in bytes.
@@ -17,6 +18,9 @@ pub enum Format {
     Jsonl,
     /// Comma-separated values with a header
     Csv,
+    /// What LMDB's mdb_dump writes and mdb_load reads
+    #[value(name = "mdb_dump")]
+    MdbDump,
 }
 
 /// A key and its value.
@@ -58,6 +62,7 @@ impl Format {
         Ok(match self {
             Format::Jsonl => Box::new(JsonlReader::new(input, LINE_MAX_BYTES)),
             Format::Csv => Box::new(CsvReader::new(input, LINE_MAX_BYTES)?),
+            Format::MdbDump => Box::new(MdbReader::new(input, LINE_MAX_BYTES)?),
         })
     }
 
@@ -66,6 +71,7 @@ impl Format {
         Ok(match self {
             Format::Jsonl => Box::new(JsonlWriter::new(output)),
             Format::Csv => Box::new(CsvWriter::new(output)?),
+            Format::MdbDump => Box::new(MdbWriter::new(output)?),
         })
     }
 }

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   highwater export ./db users users.csv --to csv
-  highwater export ./db users --to jsonl | head")]
+  highwater export ./db users --to jsonl | head
+  highwater export ./db users --to mdb_dump | mdb_load -s users ./lmdb")]
 pub struct Args {
     /// The database directory
     dir: PathBuf,

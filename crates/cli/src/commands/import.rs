@@ -28,10 +28,13 @@ use std::path::{Path, PathBuf};
 ///
 /// csv: a header with the columns key and value, and, for bytes that are no
 /// text, key_encoding and value_encoding (text or hex).
+///
+/// mdb_dump: what LMDB's tool of that name writes, with and without -p.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   highwater import ./db users users.jsonl --from jsonl
-  cat users.csv | highwater import ./db users - --from csv --ack")]
+  cat users.csv | highwater import ./db users - --from csv --ack
+  mdb_dump -s users ./lmdb | highwater import ./db users --from mdb_dump")]
 pub struct Args {
     /// The database directory
     dir: PathBuf,
