@@ -9,6 +9,7 @@
 //! Invariants: a transaction sees its own writes above one point of the database; dropping it leaves no
 //! trace; a read never waits.
 
+pub mod extract;
 pub mod optimistic;
 pub mod pops;
 pub mod reads;

@@ -6,7 +6,8 @@
 //! table, there is no telling, and it is a conflict. If nothing was changed, its reads are as if made at
 //! the commit, so that all optimistic and plain transactions are serializable in commit order.
 
-use super::pops::{Edges, ExtractIf};
+use super::extract::ExtractIf;
+use super::pops::Edges;
 use super::reads::{Source, bounds_of, read_methods};
 use super::ticket::Ticket;
 use super::write::write_methods;
@@ -36,6 +37,8 @@ pub struct OptimisticTx {
     at: Seqno,
     set: WriteSet,
     edges: Edges,
+    /// What the last `extract_if` reads of the write set.
+    read: Vec<Layer>,
     reads: Mutex<ReadSet>,
     durability: Durability,
     /// Dropped last: if it is the last handle, it closes the database.
@@ -76,6 +79,7 @@ impl OptimisticTx {
             at,
             set: WriteSet::new(db.engine.clone()),
             edges: Edges::default(),
+            read: Vec::new(),
             reads: Mutex::default(),
             durability: db.engine.options.durability,
             db: db.clone(),
@@ -89,6 +93,7 @@ impl OptimisticTx {
 
     fn source(&self, keyspace: &Keyspace) -> Result<Source<'_>> {
         keyspace.check(&self.db.engine, self.at)?;
+        self.edges.write(&self.set)?;
         Ok(Source { own: self.set.layers(), view: &self.view, at: self.at })
     }
 
@@ -170,6 +175,7 @@ impl OptimisticTx {
     fn place(&mut self) -> Result<Option<Applied>> {
         let engine = self.db.engine.clone();
         engine.check_writable()?;
+        self.edges.write(&self.set)?;
         if self.set.is_empty() {
             // What it read was one point in commit order: that is where it stands.
             return Ok(None);

@@ -1,6 +1,7 @@
 //! Write transactions: one at a time, serializable, all or nothing.
 
-use super::pops::{Edges, ExtractIf};
+use super::extract::ExtractIf;
+use super::pops::Edges;
 use super::reads::{Source, bounds_of, read_methods};
 use super::ticket::Ticket;
 use super::write_set::{Savepoint, WriteSet};
@@ -12,7 +13,7 @@ use crate::keyspace::Keyspace;
 use crate::options::Durability;
 use crate::slice::Slice;
 use crate::types::{Lsn, Seqno};
-use crate::view::{Range, View, prefix_bounds};
+use crate::view::{Layer, Range, View, prefix_bounds};
 use parking_lot::{ArcMutexGuard, RawMutex};
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -33,9 +34,8 @@ macro_rules! write_methods {
         ) -> Result<()> {
             let key = key.as_ref();
             keyspace.check_live(&self.db.engine)?;
-            self.set.insert(keyspace.id(), key, value.as_ref())?;
-            self.edges.inserted(keyspace.id(), key);
-            Ok(())
+            self.edges.before_insert(&self.set, keyspace.id(), key)?;
+            self.set.insert(keyspace.id(), key, value.as_ref())
         }
 
         /// Removes a key, whether it has a value or not.
@@ -43,8 +43,10 @@ macro_rules! write_methods {
         /// # Errors
         /// As [`insert`](Self::insert).
         pub fn remove(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<()> {
+            let key = key.as_ref();
             keyspace.check_live(&self.db.engine)?;
-            self.set.remove(keyspace.id(), key.as_ref())
+            self.edges.removed(keyspace.id(), key);
+            self.set.remove(keyspace.id(), key)
         }
 
         /// Removes all keys of a range, at the cost of one record.
@@ -72,6 +74,7 @@ macro_rules! write_methods {
             if end.as_ref().is_some_and(|end| *end <= start) {
                 return Ok(());
             }
+            self.edges.removed_many(keyspace.id());
             self.set.remove_range(keyspace.id(), RangeTombstone { start, end })
         }
 
@@ -102,16 +105,7 @@ macro_rules! write_methods {
         fn pop(&mut self, keyspace: &Keyspace, back: bool) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
             keyspace.check_live(&self.db.engine)?;
             self.note_range(keyspace, Bound::Unbounded, Bound::Unbounded);
-            let source = self.source(keyspace)?;
-            let found = self.edges.find(&source, keyspace.id(), back)?;
-            match &found {
-                Some((key, _)) => {
-                    self.set.remove(keyspace.id(), key)?;
-                    self.edges.popped(keyspace.id(), key, back);
-                }
-                None => self.edges.emptied(keyspace.id()),
-            }
-            Ok(found)
+            self.edges.pop(&mut self.set, &self.view, self.at, keyspace.id(), back)
         }
 
         /// Removes the entries of a range that `keep` does not want.
@@ -128,6 +122,8 @@ macro_rules! write_methods {
             keyspace.check_live(&self.db.engine)?;
             let (lower, upper) = bounds_of(&range);
             self.note_range(keyspace, lower, upper);
+            self.edges.write(&self.set)?;
+            self.edges.removed_many(keyspace.id());
             // The layers are kept while they are read; changes go on top of them, behind the reader.
             let own = self.set.layers().to_vec();
             let view = self.view.clone();
@@ -142,7 +138,7 @@ macro_rules! write_methods {
         }
 
         /// Removes the entries of a range that `wanted` picks, and yields them. Entries that the iterator
-        /// has not come to stay.
+        /// has not come to stay. Costs no copy: the entries borrow from the transaction.
         ///
         /// # Errors
         /// As [`insert`](Self::insert) and [`get`](Self::get); the iterator ends after an error.
@@ -158,19 +154,20 @@ macro_rules! write_methods {
             keyspace.check_live(&self.db.engine)?;
             let (lower, upper) = bounds_of(&range);
             self.note_range(keyspace, lower, upper);
-            Ok(ExtractIf::new(
-                &mut self.set,
-                self.view.clone(),
-                self.at,
-                keyspace.id(),
-                lower,
-                upper,
-                wanted,
-            ))
+            self.edges.write(&self.set)?;
+            self.edges.removed_many(keyspace.id());
+            // As in `retain`.
+            self.read = self.set.layers().to_vec();
+            let source = Source { own: &self.read, view: &self.view, at: self.at };
+            let range = source.range(keyspace.id(), lower, upper);
+            Ok(ExtractIf::new(&mut self.set, range, keyspace.id(), wanted))
         }
 
         /// Marks a point to come back to.
         pub fn savepoint(&mut self) -> Savepoint {
+            if let Err(error) = self.edges.write(&self.set) {
+                self.set.fail(error);
+            }
             self.set.savepoint()
         }
 
@@ -180,8 +177,9 @@ macro_rules! write_methods {
         /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the savepoint is not of this
         /// transaction or is gone.
         pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
+            self.set.rollback_to(savepoint)?;
             self.edges = Edges::default();
-            self.set.rollback_to(savepoint)
+            Ok(())
         }
     };
 }
@@ -216,6 +214,8 @@ pub struct WriteTx {
     at: Seqno,
     pub(super) set: WriteSet,
     edges: Edges,
+    /// What the last `extract_if` reads of the write set.
+    read: Vec<Layer>,
     durability: Durability,
     /// Dropped last: if it is the last handle, it closes the database, for which the gate must be open.
     db: Database,
@@ -239,6 +239,7 @@ impl WriteTx {
             at,
             set: WriteSet::new(db.engine.clone()),
             edges: Edges::default(),
+            read: Vec::new(),
             durability: db.engine.options.durability,
             db: db.clone(),
         })
@@ -251,6 +252,7 @@ impl WriteTx {
 
     fn source(&self, keyspace: &Keyspace) -> Result<Source<'_>> {
         keyspace.check(&self.db.engine, self.at)?;
+        self.edges.write(&self.set)?;
         Ok(Source { own: self.set.layers(), view: &self.view, at: self.at })
     }
 
@@ -315,6 +317,7 @@ impl WriteTx {
 
     /// Gives the transaction its place in the log and opens the gate for the next.
     fn place(mut self) -> Result<Placed> {
+        self.edges.write(&self.set)?;
         if self.set.is_empty() {
             return Ok(Placed::Nothing(self.db.engine.log.end()));
         }

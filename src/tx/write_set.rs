@@ -41,6 +41,8 @@ pub struct WriteSet {
     savepoints: Vec<Savepoint>,
     /// Keyspaces that it changes (also what was rolled back counts).
     keyspaces: BTreeSet<KeyspaceId>,
+    /// Something that should be here could not be put here.
+    failed: Option<Error>,
 }
 
 impl WriteSet {
@@ -52,6 +54,7 @@ impl WriteSet {
             serial: 0,
             savepoints: Vec::new(),
             keyspaces: BTreeSet::new(),
+            failed: None,
         }
     }
 
@@ -62,10 +65,11 @@ impl WriteSet {
 
     /// Whether nothing was changed.
     pub fn is_empty(&self) -> bool {
-        self.layers.iter().all(|layer| match layer {
-            Layer::Memory(memtable) => memtable.is_empty(),
-            Layer::Run(_) => false,
-        })
+        self.failed.is_none()
+            && self.layers.iter().all(|layer| match layer {
+                Layer::Memory(memtable) => memtable.is_empty(),
+                Layer::Run(_) => false,
+            })
     }
 
     pub fn insert(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) -> Result<()> {
@@ -86,6 +90,21 @@ impl WriteSet {
         range.end.as_deref().map_or(Ok(()), super::check_key)?;
         self.prepare(keyspace)?;
         self.top().writer().delete_range(keyspace, range, OWN)
+    }
+
+    /// Announces a [`hide`](WriteSet::hide): makes room, and puts a memtable on top.
+    pub fn touch(&mut self, keyspace: KeyspaceId) -> Result<()> {
+        self.prepare(keyspace)?;
+        self.top();
+        Ok(())
+    }
+
+    /// Hides a range of a keyspace that was touched. The bounds are made from keys.
+    pub fn hide(&self, keyspace: KeyspaceId, range: RangeTombstone) -> Result<()> {
+        match self.layers.first() {
+            Some(Layer::Memory(memtable)) => memtable.writer().delete_range(keyspace, range, OWN),
+            _ => unreachable!("touched sets have a memtable on top"),
+        }
     }
 
     /// The keyspaces that it changes.
@@ -133,8 +152,16 @@ impl WriteSet {
         Ok(())
     }
 
+    /// The set cannot be committed.
+    pub fn fail(&mut self, error: Error) {
+        self.failed.get_or_insert(error);
+    }
+
     /// Commits under the writer's gate. What follows is waiting.
     pub fn commit(&mut self, writer: &mut Writer) -> Result<Applied> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if self.spilled {
             return self.install(writer);
         }
@@ -222,10 +249,9 @@ impl WriteSet {
         if in_memory <= self.engine.options.write_set_limit() {
             return Ok(());
         }
-        for index in 0..self.layers.len() {
-            self.spill(index)?;
-        }
-        Ok(())
+        let outcome = (0..self.layers.len()).try_for_each(|index| self.spill(index));
+        self.top();
+        outcome
     }
 
     /// Turns a layer in memory into a table.

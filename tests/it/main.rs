@@ -11,5 +11,6 @@ mod interleave;
 mod jitter;
 mod lifetime;
 mod model;
+mod pops;
 mod room;
 mod support;

@@ -92,13 +92,17 @@ fn change(random: &mut Random, tx: &mut WriteTx, keyspace: &Keyspace, map: &mut 
             tx.clear(keyspace).unwrap();
             map.clear();
         }
-        2 => {
-            let popped = tx.pop_first(keyspace).unwrap();
-            assert_eq!(popped, map.pop_first());
-        }
-        3 => {
-            let popped = tx.pop_last(keyspace).unwrap();
-            assert_eq!(popped, map.pop_last());
+        2..4 => {
+            // Single pops write tombstones, many in a row a range.
+            let count = if random.one_in(3) { random.below(120) } else { 1 };
+            let sides = random.below(3);
+            for _ in 0..count {
+                if sides == 0 || (sides == 2 && random.one_in(2)) {
+                    assert_eq!(tx.pop_first(keyspace).unwrap(), map.pop_first());
+                } else {
+                    assert_eq!(tx.pop_last(keyspace).unwrap(), map.pop_last());
+                }
+            }
         }
         4 => {
             let range = bounds(random);
@@ -114,7 +118,7 @@ fn change(random: &mut Random, tx: &mut WriteTx, keyspace: &Keyspace, map: &mut 
                 .extract_if(keyspace, range.clone(), |k, _| k.len() % 2 == 0)
                 .unwrap()
                 .take(limit)
-                .map(|entry| entry.unwrap())
+                .map(|entry| entry.map(|(k, v)| (k.into_vec(), v.into_vec())).unwrap())
                 .collect();
             let expected: Vec<_> = in_model(map, &range)
                 .into_iter()
