@@ -205,11 +205,11 @@ impl Table {
             range_tombstones += ranges.len() as u64;
             index.sections[place].ranges = ranges;
         }
-        let total = |count: fn(&Section) -> u64| index.sections.iter().map(count).sum();
-        let (entries, tombstones): (u64, u64) =
-            (total(|section| section.entries), total(|section| section.tombstones));
-        let agrees = entries == footer.entries
-            && tombstones == footer.tombstones
+        let total = |count: fn(&Section) -> u64| {
+            index.sections.iter().try_fold(0_u64, |sum, section| sum.checked_add(count(section)))
+        };
+        let agrees = total(|section| section.entries) == Some(footer.entries)
+            && total(|section| section.tombstones) == Some(footer.tombstones)
             && range_tombstones == footer.range_tombstones;
         if agrees { Ok(index) } else { Err(damage("the index contradicts the footer")) }
     }

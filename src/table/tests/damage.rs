@@ -257,6 +257,31 @@ fn an_index_that_lies_with_all_checksums_matching_is_refused_or_harmless() {
     }
 }
 
+/// The sections' counts add up to what the footer says, but only because the sum overflows.
+#[test]
+fn section_counts_that_overflow_are_damage() {
+    let model = small_model();
+    let (mut bytes, mut meta) = model.build(SMALL);
+    let footer_at = bytes.len() - 128;
+    let index = |(_, header): &(usize, BlockHeader)| header.kind == BlockKind::Index;
+    let (offset, header) = blocks(&bytes).into_iter().find(index).unwrap();
+    // Keyspace, blocks, range blocks, entries: six in each of the first two sections.
+    for (keyspace, top_byte) in [(1_u32, 0xff), (2, 0x01)] {
+        let is_section = |at: &usize| {
+            bytes[*at..].starts_with(&keyspace.to_le_bytes())
+                && bytes[at + 8..at + 20] == [0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]
+        };
+        let length = header.length_bytes as usize;
+        let at = (offset + 32..offset + length - 20).find(is_section).unwrap();
+        bytes[at + 19] = top_byte;
+    }
+    let crc = reseal(&mut bytes, offset, header.length_bytes as usize);
+    bytes[footer_at + 80..footer_at + 84].copy_from_slice(&crc.to_le_bytes());
+    meta.footer_crc = reseal(&mut bytes, footer_at, 128);
+    let error = table(bytes, &meta, ReadMode::Mmap).check(&mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("the index contradicts the footer"), "{error}");
+}
+
 #[test]
 fn gaps_and_wrong_sizes_are_found_by_the_check() {
     let model = small_model();
