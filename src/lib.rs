@@ -47,6 +47,7 @@ mod keyspace;
 mod manifest;
 mod memtable;
 mod options;
+mod prefetch;
 mod recovery;
 pub mod repair;
 pub mod salvage;

@@ -7,8 +7,8 @@
 
 use super::block::{Entry, EntryKind, Layout, Malformed};
 use super::index::Section;
-use super::key_hash;
 use super::reader::{Block, Loaded, Table, find};
+use super::{Window, key_hash};
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
 use crate::slice::Slice;
@@ -85,6 +85,25 @@ impl<'a> TableCursor<'a> {
                 self.is_valid = false;
                 Err(self.malformed())
             }
+        }
+    }
+
+    /// The entries from the one at hand to the end of the block, if the block is mapped.
+    pub fn window(&self) -> Option<Window<'a>> {
+        match self.block {
+            Block::Mapped(bytes) if self.is_valid => {
+                Some(Window::new(bytes, self.layout, self.position))
+            }
+            _ => None,
+        }
+    }
+
+    /// To where a window of the block at hand has got. The cursor is not valid behind the last entry of
+    /// the section.
+    pub fn resume(&mut self, window: &Window<'_>) -> Result<()> {
+        match window.position() {
+            position if position < self.layout.count() => self.settle(position),
+            _ => self.next_block(),
         }
     }
 

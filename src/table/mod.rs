@@ -12,7 +12,7 @@
 //! - [`Table`] reads one. Making it costs nothing; the first use opens the file and loads the index
 //!   ([`load`], [`index`], [`fence`]); the first use of each block verifies it ([`reader`], [`block`])
 //!   and leaves its shape and fingerprints in memory ([`heads`]).
-//! - [`TableCursor`] moves over one section. [`Table::check`] proves a whole file ([`check`]);
+//! - [`TableCursor`] moves over one section, [`Window`] over the rest of a block. [`Table::check`] proves a whole file ([`check`]);
 //!   [`salvage`] gets the entries out of a file that lost its index.
 //!
 //! Invariants:
@@ -42,11 +42,13 @@ mod salvage;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use builder::TableBuilder;
 pub use cache::BlockCache;
 pub use cursor::TableCursor;
 pub use examine::{Share, TableFlaw};
+pub use fence::head;
 pub use format::BlockKind;
 pub use index::Section;
 pub use meta::TableMeta;
@@ -54,6 +56,8 @@ pub use reader::Table;
 pub use salvage::{
     Salvage, SalvageSink, SalvagedBlock, SalvagedEntry, salvage, salvage_blocks, stated_table,
 };
+
+pub use window::Window;
 
 use crate::slice::Slice;
 use crate::types::KeyspaceId;

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::slice::Slice;
 use crate::types::{KeyspaceId, Seqno};
-use crate::view::{Layer, Range, View, count, get_in, inputs_of};
+use crate::view::{Layer, Range, Sight, View, count, get_in};
 use std::ops::{Bound, RangeBounds};
 
 /// Everything that a reader sees: its own changes above one point of the database.
@@ -32,12 +32,8 @@ impl<'a> Source<'a> {
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
     ) -> Range<'a> {
-        let source = *self;
-        Range::new(lower, upper, move || {
-            let mut inputs = inputs_of(source.own, keyspace, Seqno::MAX)?;
-            inputs.extend(source.view.cursors(keyspace, source.at)?);
-            Ok(inputs)
-        })
+        let sight = Sight { own: self.own, view: &self.view.layers, keyspace, at: self.at };
+        Range::new(lower, upper, sight)
     }
 
     pub fn len(&self, keyspace: KeyspaceId) -> Result<u64> {

@@ -6,7 +6,7 @@
 //! because merges below it keep what is live, and is remembered; a memtable's is remembered for the
 //! point it was asked at.
 
-use super::{Layer, Merge, get_in, inputs_of};
+use super::{Layer, Merge, Sight, get_in, input_of};
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::error::Result;
 use crate::types::{KeyspaceId, Seqno};
@@ -89,9 +89,8 @@ impl Below<'_> {
     }
 
     fn merge(&self) -> Result<Merge<'_>> {
-        let mut inputs = inputs_of(self.own, self.keyspace, Seqno::MAX)?;
-        inputs.extend(inputs_of(self.view, self.keyspace, self.at)?);
-        Ok(Merge::new(inputs))
+        let (own, view) = (self.own, self.view);
+        Sight { own, view, keyspace: self.keyspace, at: self.at }.merge()
     }
 }
 
@@ -99,7 +98,7 @@ impl Below<'_> {
 fn delta(layer: &Layer, at: Seqno, below: &Below<'_>, below_count: i64) -> Result<i64> {
     let keyspace = below.keyspace;
     let mut delta = 0;
-    let Some(input) = inputs_of(std::slice::from_ref(layer), keyspace, at)?.pop() else {
+    let Some(input) = input_of(layer, keyspace, at)? else {
         return Ok(0);
     };
     let all_hidden = input.range_tombstones.iter().any(hides_all);

@@ -6,26 +6,68 @@
 //! Invariants: keys strictly ascend from the front and descend from the back; no key is yielded twice;
 //! after an error, and after the end, there is only `None`.
 
-use super::{Merge, MergeInput};
+use super::{Merge, Sight};
 use crate::cursor::Cursor;
 use crate::error::Result;
 use crate::slice::Slice;
+use crate::table::Window;
 use std::iter::FusedIterator;
 use std::ops::Bound;
-use std::sync::Arc;
 
 /// The entries of a range, from both ends. Yields `Result<(key, value)>` and ends after an error.
 ///
 /// Keys and values borrow from the reader that made it. Making it costs a seek in every layer; each step
 /// costs a few nanoseconds and no allocation.
 pub struct Range<'a> {
-    /// Makes the inputs of a merge anew, for the end that has none yet.
-    inputs: Box<dyn Fn() -> Result<Vec<MergeInput<'a>>> + Send + Sync + 'a>,
+    /// For the end that has no merge yet.
+    sight: Sight<'a>,
     front: Option<Merge<'a>>,
     back: Option<Merge<'a>>,
-    lower: Bound<Slice<'a>>,
-    upper: Bound<Slice<'a>>,
+    lower: Bound<Limit<'a>>,
+    upper: Bound<Limit<'a>>,
+    /// What the front yields next without its merge, which stands where the window began.
+    window: Window<'a>,
+    window_is_open: bool,
+    pending: Option<Result<(Slice<'a>, Slice<'a>)>>,
     done: bool,
+}
+
+/// A key that bounds a range: the caller's, copied, or that of an entry that an end has yielded.
+enum Limit<'a> {
+    Entry(Slice<'a>),
+    Short { bytes: [u8; SHORT_BYTES], length: u8 },
+    Long(Box<[u8]>),
+}
+
+/// Keys up to this length cost a range no allocation.
+const SHORT_BYTES: usize = 38;
+
+impl Limit<'_> {
+    fn copy(key: &[u8]) -> Self {
+        let mut bytes = [0; SHORT_BYTES];
+        match bytes.get_mut(..key.len()) {
+            Some(start) => {
+                start.copy_from_slice(key);
+                Limit::Short { bytes, length: key.len() as u8 }
+            }
+            None => Limit::Long(key.into()),
+        }
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Limit::Entry(slice) => slice.as_bytes(),
+            Limit::Short { bytes, length } => bytes.get(..usize::from(*length)).unwrap_or(bytes),
+            Limit::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl std::fmt::Debug for Limit<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "b\"{}\"", self.as_bytes().escape_ascii())
+    }
 }
 
 impl std::fmt::Debug for Range<'_> {
@@ -35,30 +77,49 @@ impl std::fmt::Debug for Range<'_> {
 }
 
 impl<'a> Range<'a> {
-    pub(crate) fn new(
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
-        inputs: impl Fn() -> Result<Vec<MergeInput<'a>>> + Send + Sync + 'a,
-    ) -> Range<'a> {
+    pub(crate) fn new(lower: Bound<&[u8]>, upper: Bound<&[u8]>, sight: Sight<'a>) -> Range<'a> {
         let done = is_empty_range(lower, upper);
         Range {
-            inputs: Box::new(inputs),
+            sight,
             front: None,
             back: None,
-            lower: lower.map(owned),
-            upper: upper.map(owned),
+            lower: lower.map(Limit::copy),
+            upper: upper.map(Limit::copy),
+            window: Window::EMPTY,
+            window_is_open: false,
+            pending: None,
             done,
+        }
+    }
+
+    /// Puts the next entry where the window does not have it into `pending`. Not returned: what a call
+    /// writes has an address, and then what the window yields would go through memory as well.
+    #[inline(never)]
+    fn pull_pending(&mut self) {
+        if !self.done {
+            self.pending = self.pull_front().transpose();
+            self.done = !matches!(self.pending, Some(Ok(_)));
+        }
+    }
+
+    /// Before the back end is used: from here on both ends go by the bounds.
+    fn close_window(&mut self) {
+        if self.window_is_open {
+            if let Some(key) = self.window.last_key() {
+                self.lower = Bound::Excluded(Limit::Entry(Slice::borrowed(key)));
+            }
+            (self.front, self.window, self.window_is_open) = (None, Window::EMPTY, false);
         }
     }
 
     fn front(&mut self) -> Result<&mut Merge<'a>> {
         if self.front.is_none() {
-            let mut merge = Merge::new((self.inputs)()?);
+            let mut merge = self.sight.merge()?;
             match &self.lower {
-                Bound::Included(key) => merge.seek(Some(key))?,
+                Bound::Included(key) => merge.seek(Some(key.as_bytes()))?,
                 Bound::Unbounded => merge.seek(None)?,
                 Bound::Excluded(key) => {
-                    merge.seek(Some(key))?;
+                    merge.seek(Some(key.as_bytes()))?;
                     let on_bound =
                         merge.current().is_some_and(|entry| entry.key() == key.as_bytes());
                     if on_bound {
@@ -73,9 +134,9 @@ impl<'a> Range<'a> {
 
     fn back(&mut self) -> Result<&mut Merge<'a>> {
         if self.back.is_none() {
-            let mut merge = Merge::new((self.inputs)()?);
+            let mut merge = self.sight.merge()?;
             match &self.upper {
-                Bound::Excluded(key) => merge.seek_before(Some(key))?,
+                Bound::Excluded(key) => merge.seek_before(Some(key.as_bytes()))?,
                 Bound::Unbounded => merge.seek_before(None)?,
                 Bound::Included(key) => {
                     // The smallest key after `key` is `key` with a zero byte behind it.
@@ -92,6 +153,10 @@ impl<'a> Range<'a> {
     fn pull_front(&mut self) -> Result<Option<(Slice<'a>, Slice<'a>)>> {
         self.front()?;
         let Some(merge) = &mut self.front else { return Ok(None) };
+        if self.window_is_open {
+            self.window_is_open = false;
+            merge.resume(&std::mem::replace(&mut self.window, Window::EMPTY))?;
+        }
         while let Some(entry) = merge.current() {
             let key = entry.key();
             let inside = match &self.upper {
@@ -105,7 +170,12 @@ impl<'a> Range<'a> {
             let found = entry.value()?.map(|value| (entry.key_slice(), value));
             merge.advance()?;
             if let Some((key, value)) = found {
-                self.lower = Bound::Excluded(key.clone());
+                if self.back.is_none()
+                    && let Some(window) = merge.window()
+                {
+                    (self.window, self.window_is_open) = (window, true);
+                }
+                self.lower = Bound::Excluded(Limit::Entry(key.clone()));
                 return Ok(Some((key, value)));
             }
         }
@@ -128,7 +198,7 @@ impl<'a> Range<'a> {
             let found = entry.value()?.map(|value| (entry.key_slice(), value));
             merge.advance()?;
             if let Some((key, value)) = found {
-                self.upper = Bound::Excluded(key.clone());
+                self.upper = Bound::Excluded(Limit::Entry(key.clone()));
                 return Ok(Some((key, value)));
             }
         }
@@ -141,12 +211,20 @@ impl<'a> Iterator for Range<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
+        let Some((key, value)) = self.window.next() else {
+            self.pull_pending();
+            return self.pending.take();
+        };
+        let inside = match &self.upper {
+            Bound::Unbounded => true,
+            Bound::Included(last) => key <= last.as_bytes(),
+            Bound::Excluded(end) => key < end.as_bytes(),
+        };
+        if inside {
+            return Some(Ok((Slice::borrowed(key), Slice::borrowed(value))));
         }
-        let item = self.pull_front().transpose();
-        self.done = !matches!(item, Some(Ok(_)));
-        item
+        (self.window, self.done) = (Window::EMPTY, true);
+        None
     }
 }
 
@@ -156,6 +234,7 @@ impl DoubleEndedIterator for Range<'_> {
         if self.done {
             return None;
         }
+        self.close_window();
         let item = self.pull_back().transpose();
         self.done = !matches!(item, Some(Ok(_)));
         item
@@ -190,10 +269,6 @@ fn is_empty_range(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
         ) => from >= to,
         _ => false,
     }
-}
-
-fn owned<'a>(bytes: &[u8]) -> Slice<'a> {
-    Slice::shared(Arc::new(bytes.to_vec()), 0..bytes.len())
 }
 
 fn no_merge() -> crate::Error {

@@ -13,6 +13,7 @@ use crate::cursor::{Cursor, RangeTombstone};
 use crate::error::Result;
 use crate::memtable::MemtableCursor;
 use crate::slice::Slice;
+use crate::table::Window;
 use std::cmp::Ordering;
 
 /// A cursor over one layer of any kind.
@@ -80,104 +81,166 @@ pub enum Direction {
     Backward,
 }
 
-/// Many layers as one. Yields each key's newest entry, tombstones included.
+/// One layer or many as one. Yields each key's newest entry, tombstones included.
 pub struct Merge<'a> {
+    direction: Direction,
+    layers: Layers<'a>,
+}
+
+/// A reader that sees one layer with entries, the most usual one, pays for no merge.
+enum Layers<'a> {
+    One(LayerCursor<'a>),
+    Many(Many<'a>),
+}
+
+struct Many<'a> {
     cursors: Vec<LayerCursor<'a>>,
     /// Of each layer; hides keys in the layers after it.
     tombstones: Vec<Vec<RangeTombstone>>,
     any_tombstones: bool,
     /// Valid cursors, the winner first.
     order: Vec<usize>,
-    direction: Direction,
 }
 
 impl<'a> Merge<'a> {
     /// A merge over layers, newest first. It stands nowhere before it was moved.
-    pub fn new(inputs: Vec<MergeInput<'a>>) -> Merge<'a> {
-        let any_tombstones = inputs.iter().any(|input| !input.range_tombstones.is_empty());
-        let (cursors, tombstones) =
-            inputs.into_iter().map(|input| (input.cursor, input.range_tombstones)).unzip();
-        Merge {
-            cursors,
-            tombstones,
-            any_tombstones,
-            order: Vec::new(),
-            direction: Direction::Forward,
-        }
+    pub fn new(inputs: impl IntoIterator<Item = MergeInput<'a>>) -> Merge<'a> {
+        let mut inputs = inputs.into_iter();
+        let layers = match (inputs.next(), inputs.next()) {
+            // Its range tombstones hide what lies below, and nothing does.
+            (Some(only), None) => Layers::One(only.cursor),
+            (first, second) => {
+                Layers::Many(Many::new(first.into_iter().chain(second).chain(inputs)))
+            }
+        };
+        Merge { direction: Direction::Forward, layers }
     }
 
     /// To the first key at or after `key` (or the very first), going forward from there.
     pub fn seek(&mut self, key: Option<&[u8]>) -> Result<()> {
         self.direction = Direction::Forward;
+        match (&mut self.layers, key) {
+            (Layers::One(cursor), Some(key)) => cursor.seek(key),
+            (Layers::One(cursor), None) => cursor.first(),
+            (Layers::Many(many), key) => many.seek(key),
+        }
+    }
+
+    /// To the last key before `key` (or the very last), going backward from there.
+    pub fn seek_before(&mut self, key: Option<&[u8]>) -> Result<()> {
+        self.direction = Direction::Backward;
+        match (&mut self.layers, key) {
+            (Layers::One(cursor), Some(key)) => cursor.seek_before(key),
+            (Layers::One(cursor), None) => cursor.last(),
+            (Layers::Many(many), key) => many.seek_before(key),
+        }
+    }
+
+    /// The entry it stands on.
+    #[inline]
+    pub fn current(&self) -> Option<&LayerCursor<'a>> {
+        match &self.layers {
+            Layers::One(cursor) => cursor.is_valid().then_some(cursor),
+            Layers::Many(many) => many.order.first().map(|&index| &many.cursors[index]),
+        }
+    }
+
+    /// The entries from the one it stands on to the end of a block, if no other layer has a say. The merge
+    /// stands still until [`resume`](Merge::resume).
+    pub fn window(&self) -> Option<Window<'a>> {
+        match &self.layers {
+            Layers::One(LayerCursor::Run(cursor)) => cursor.window(),
+            _ => None,
+        }
+    }
+
+    /// To where a window has got that it gave out.
+    pub fn resume(&mut self, window: &Window<'_>) -> Result<()> {
+        match &mut self.layers {
+            Layers::One(LayerCursor::Run(cursor)) => cursor.resume(window),
+            _ => Ok(()),
+        }
+    }
+
+    /// On to the next key in its direction.
+    #[inline]
+    pub fn advance(&mut self) -> Result<()> {
+        match (&mut self.layers, self.direction) {
+            (Layers::One(cursor), Direction::Forward) => cursor.next(),
+            (Layers::One(cursor), Direction::Backward) => cursor.prev(),
+            (Layers::Many(many), direction) => many.advance(direction),
+        }
+    }
+}
+
+impl<'a> Many<'a> {
+    fn new(inputs: impl Iterator<Item = MergeInput<'a>>) -> Many<'a> {
+        let (cursors, tombstones): (Vec<_>, Vec<_>) =
+            inputs.map(|input| (input.cursor, input.range_tombstones)).unzip();
+        let any_tombstones = tombstones.iter().any(|list| !list.is_empty());
+        Many { cursors, tombstones, any_tombstones, order: Vec::new() }
+    }
+
+    fn seek(&mut self, key: Option<&[u8]>) -> Result<()> {
         for cursor in &mut self.cursors {
             match key {
                 Some(key) => cursor.seek(key)?,
                 None => cursor.first()?,
             }
         }
-        self.rebuild()
+        self.rebuild(Direction::Forward)
     }
 
-    /// To the last key before `key` (or the very last), going backward from there.
-    pub fn seek_before(&mut self, key: Option<&[u8]>) -> Result<()> {
-        self.direction = Direction::Backward;
+    fn seek_before(&mut self, key: Option<&[u8]>) -> Result<()> {
         for cursor in &mut self.cursors {
             match key {
                 Some(key) => cursor.seek_before(key)?,
                 None => cursor.last()?,
             }
         }
-        self.rebuild()
+        self.rebuild(Direction::Backward)
     }
 
-    /// The entry it stands on.
-    #[inline]
-    pub fn current(&self) -> Option<&LayerCursor<'a>> {
-        self.order.first().map(|&index| &self.cursors[index])
-    }
-
-    /// On to the next key in its direction.
-    #[inline]
-    pub fn advance(&mut self) -> Result<()> {
+    fn advance(&mut self, direction: Direction) -> Result<()> {
         if self.order.is_empty() {
             return Ok(());
         }
-        self.step_past_winner()?;
-        if self.any_tombstones { self.settle() } else { Ok(()) }
+        self.step_past_winner(direction)?;
+        if self.any_tombstones { self.settle(direction) } else { Ok(()) }
     }
 
-    fn rebuild(&mut self) -> Result<()> {
+    fn rebuild(&mut self, direction: Direction) -> Result<()> {
         self.order.clear();
         for index in 0..self.cursors.len() {
             if self.cursors[index].is_valid() {
                 self.order.push(index);
             }
         }
-        let (cursors, direction) = (&self.cursors, self.direction);
+        let cursors = &self.cursors;
         self.order.sort_by(|&a, &b| rank(cursors, direction, a, b));
-        if self.any_tombstones { self.settle() } else { Ok(()) }
+        if self.any_tombstones { self.settle(direction) } else { Ok(()) }
     }
 
     /// Moves the winner and everybody on its key.
     #[inline]
-    fn step_past_winner(&mut self) -> Result<()> {
+    fn step_past_winner(&mut self, direction: Direction) -> Result<()> {
         let winner = self.order[0];
         while self.order.len() > 1 {
             let second = self.order[1];
             if self.cursors[second].key() != self.cursors[winner].key() {
                 break;
             }
-            self.step(second)?;
-            self.sink(1);
+            self.step(direction, second)?;
+            self.sink(direction, 1);
         }
-        self.step(winner)?;
-        self.sink(0);
+        self.step(direction, winner)?;
+        self.sink(direction, 0);
         Ok(())
     }
 
     #[inline]
-    fn step(&mut self, index: usize) -> Result<()> {
-        let outcome = match self.direction {
+    fn step(&mut self, direction: Direction, index: usize) -> Result<()> {
+        let outcome = match direction {
             Direction::Forward => self.cursors[index].next(),
             Direction::Backward => self.cursors[index].prev(),
         };
@@ -189,7 +252,7 @@ impl<'a> Merge<'a> {
 
     /// Puts the cursor at `place` where it belongs, after it was moved; drops it if it ended.
     #[inline]
-    fn sink(&mut self, mut place: usize) {
+    fn sink(&mut self, direction: Direction, mut place: usize) {
         let index = self.order[place];
         if !self.cursors[index].is_valid() {
             self.order.remove(place);
@@ -197,7 +260,7 @@ impl<'a> Merge<'a> {
         }
         while place + 1 < self.order.len() {
             let next = self.order[place + 1];
-            if rank(&self.cursors, self.direction, index, next) == Ordering::Less {
+            if rank(&self.cursors, direction, index, next) == Ordering::Less {
                 break;
             }
             self.order[place] = next;
@@ -207,13 +270,13 @@ impl<'a> Merge<'a> {
     }
 
     /// Moves on until the winner is hidden by no newer layer's range tombstone.
-    fn settle(&mut self) -> Result<()> {
+    fn settle(&mut self, direction: Direction) -> Result<()> {
         while let Some(&winner) = self.order.first() {
             let key = self.cursors[winner].key();
             let hiding = self.tombstones[..winner].iter().find_map(|list| covering(list, key));
             let Some(tombstone) = hiding.cloned() else { return Ok(()) };
             // Everything of this layer, and of the layers below, is hidden in that range.
-            let outcome = match (self.direction, &tombstone.end) {
+            let outcome = match (direction, &tombstone.end) {
                 (Direction::Forward, Some(end)) => self.cursors[winner].seek(end),
                 (Direction::Backward, _) => self.cursors[winner].seek_before(&tombstone.start),
                 (Direction::Forward, None) => {
@@ -227,9 +290,9 @@ impl<'a> Merge<'a> {
             }
             // A table whose keys do not ascend could lead a seek back; a step never does.
             while self.cursors[winner].is_valid() && tombstone.covers(self.cursors[winner].key()) {
-                self.step(winner)?;
+                self.step(direction, winner)?;
             }
-            self.sink(0);
+            self.sink(direction, 0);
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ mod count;
 mod iter;
 mod merge;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use count::{Deltas, count};
 pub use iter::{Range, prefix_bounds};
@@ -63,11 +65,6 @@ impl View {
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8], at: Seqno) -> Result<Option<Slice<'_>>> {
         Ok(get_in(&self.layers, keyspace, key, at)?.flatten())
     }
-
-    /// Cursors of all layers that a reader at `at` looks into, newest first.
-    pub fn cursors(&self, keyspace: KeyspaceId, at: Seqno) -> Result<Vec<MergeInput<'_>>> {
-        inputs_of(&self.layers, keyspace, at)
-    }
 }
 
 /// One layer's entries and range tombstones, as the merge takes them.
@@ -110,27 +107,53 @@ pub fn get_in<'a>(
     Ok(None)
 }
 
-/// The merge inputs of layers, newest first.
-pub fn inputs_of(layers: &[Layer], keyspace: KeyspaceId, at: Seqno) -> Result<Vec<MergeInput<'_>>> {
-    let mut inputs = Vec::with_capacity(layers.len());
-    for layer in layers {
-        match layer {
-            Layer::Memory(memtable) => {
-                if memtable.is_empty() && !memtable.has_range_tombstones(keyspace) {
-                    // Nothing was there when the reader's point was taken either.
-                    continue;
-                }
-                inputs.push(MergeInput {
-                    cursor: LayerCursor::Memory(memtable.cursor(keyspace, at)),
-                    range_tombstones: memtable.range_tombstones(keyspace, at),
-                });
+/// What a reader looks through for one keyspace: its own changes, and below them a view at one point.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// The layers of a write set, newest first.
+    pub own: &'a [Layer],
+    /// The layers of the view, newest first.
+    pub view: &'a [Layer],
+    pub keyspace: KeyspaceId,
+    pub at: Seqno,
+}
+
+impl<'a> Sight<'a> {
+    /// All that it sees as one, standing nowhere yet.
+    pub fn merge(&self) -> Result<Merge<'a>> {
+        let own = self.own.iter().map(|layer| (layer, Seqno::MAX));
+        let view = self.view.iter().map(|layer| (layer, self.at));
+        let mut inputs = own
+            .chain(view)
+            .filter_map(|(layer, at)| input_of(layer, self.keyspace, at).transpose());
+        let (first, second) = (inputs.next().transpose()?, inputs.next().transpose()?);
+        match second {
+            None => Ok(Merge::new(first)),
+            Some(_) => {
+                let rest = inputs.collect::<Result<Vec<_>>>()?;
+                Ok(Merge::new(first.into_iter().chain(second).chain(rest)))
             }
-            Layer::Run(run) if run.max_seqno <= at => inputs.push(MergeInput {
-                cursor: LayerCursor::Run(run.cursor(keyspace)),
-                range_tombstones: run.range_tombstones(keyspace)?,
-            }),
-            Layer::Run(_) => {}
         }
     }
-    Ok(inputs)
+}
+
+/// A layer as a merge takes it; `None` if a reader at `at` sees nothing of it.
+pub fn input_of(layer: &Layer, keyspace: KeyspaceId, at: Seqno) -> Result<Option<MergeInput<'_>>> {
+    Ok(match layer {
+        // An empty one was empty when the reader's point was taken, too.
+        Layer::Memory(memtable)
+            if memtable.is_empty() && !memtable.has_range_tombstones(keyspace) =>
+        {
+            None
+        }
+        Layer::Memory(memtable) => Some(MergeInput {
+            cursor: LayerCursor::Memory(memtable.cursor(keyspace, at)),
+            range_tombstones: memtable.range_tombstones(keyspace, at),
+        }),
+        Layer::Run(run) if run.max_seqno <= at => Some(MergeInput {
+            cursor: LayerCursor::Run(run.cursor(keyspace)),
+            range_tombstones: run.range_tombstones(keyspace)?,
+        }),
+        Layer::Run(_) => None,
+    })
 }

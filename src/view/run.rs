@@ -9,7 +9,7 @@ use crate::cursor::{Cursor, RangeTombstone};
 use crate::error::Result;
 use crate::fs::FileSystem;
 use crate::slice::Slice;
-use crate::table::{Found, Table, TableCursor, TableMeta, key_hash};
+use crate::table::{Found, Table, TableCursor, TableMeta, Window, head, key_hash};
 use crate::types::{KeyspaceId, Seqno};
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -63,6 +63,34 @@ pub struct Run {
     pub level: u8,
     /// How it changes the number of keys.
     pub deltas: Deltas,
+    /// Keyspace and head of each table's last key, side by side: what a search among tables looks at.
+    lasts: Box<[Last]>,
+}
+
+type Last = (KeyspaceId, u64);
+
+/// See [`Run::lasts`]; a table that reaches to the end of its keyspace comes last.
+fn last_of(meta: &TableMeta) -> Last {
+    (meta.last.0, meta.last.1.as_deref().map_or(u64::MAX, head))
+}
+
+/// The first of these tables that does not end before the key; their number if all do.
+#[inline]
+fn first_reaching(
+    tables: &[Arc<LiveTable>],
+    lasts: &[Last],
+    keyspace: KeyspaceId,
+    key: &[u8],
+) -> usize {
+    let wanted = (keyspace, head(key));
+    let from = lasts.partition_point(|last| *last < wanted);
+    if lasts.get(from) != Some(&wanted) {
+        return from;
+    }
+    // Equal heads: the keys decide.
+    let to = lasts.partition_point(|last| *last <= wanted);
+    let among = tables.get(from..to).unwrap_or(&[]);
+    from + among.partition_point(|table| ends_before(table.meta(), keyspace, key))
 }
 
 impl Run {
@@ -73,7 +101,8 @@ impl Run {
         max_seqno: Seqno,
         level: u8,
     ) -> Arc<Run> {
-        Arc::new(Run { tables, min_seqno, max_seqno, level, deltas: Deltas::default() })
+        let lasts = tables.iter().map(|table| last_of(table.meta())).collect();
+        Arc::new(Run { tables, min_seqno, max_seqno, level, deltas: Deltas::default(), lasts })
     }
 
     /// Bytes of its files.
@@ -87,10 +116,7 @@ impl Run {
         let table = match self.tables.as_slice() {
             [] => return None,
             [only] => only,
-            tables => {
-                let at = tables.partition_point(|t| ends_before(t.meta(), keyspace, key));
-                tables.get(at)?
-            }
+            tables => tables.get(first_reaching(tables, &self.lasts, keyspace, key))?,
         };
         table.meta().may_contain(keyspace, key).then_some(table)
     }
@@ -124,14 +150,26 @@ impl Run {
 
     /// The tables that may say something of a keyspace.
     pub fn tables_of(&self, keyspace: KeyspaceId) -> &[Arc<LiveTable>] {
-        let from = self.tables.partition_point(|t| t.meta().last.0 < keyspace);
+        self.tables.get(self.places_of(keyspace)).unwrap_or(&[])
+    }
+
+    fn places_of(&self, keyspace: KeyspaceId) -> std::ops::Range<usize> {
+        let first = self.tables.first().map(|table| table.meta().first.0);
+        let last = self.lasts.last().map(|last| last.0);
+        if first == Some(keyspace) && last == Some(keyspace) {
+            return 0..self.tables.len();
+        }
+        let from = self.lasts.partition_point(|last| last.0 < keyspace);
         let to = self.tables.partition_point(|t| t.meta().first.0 <= keyspace);
-        &self.tables[from..to.max(from)]
+        from..to.max(from)
     }
 
     /// A cursor over one keyspace.
     pub fn cursor(&self, keyspace: KeyspaceId) -> RunCursor<'_> {
-        RunCursor { tables: self.tables_of(keyspace), keyspace, at: 0, cursor: None }
+        let places = self.places_of(keyspace);
+        let lasts = self.lasts.get(places.clone()).unwrap_or(&[]);
+        let tables = self.tables.get(places).unwrap_or(&[]);
+        RunCursor { tables, lasts, keyspace, at: 0, cursor: None }
     }
 }
 
@@ -148,6 +186,8 @@ fn ends_before(meta: &TableMeta, keyspace: KeyspaceId, key: &[u8]) -> bool {
 /// A position in a run.
 pub struct RunCursor<'a> {
     tables: &'a [Arc<LiveTable>],
+    /// Of these tables.
+    lasts: &'a [Last],
     keyspace: KeyspaceId,
     at: usize,
     /// Belongs to `tables[at]`.
@@ -155,6 +195,22 @@ pub struct RunCursor<'a> {
 }
 
 impl<'a> RunCursor<'a> {
+    /// The entries from the one at hand to the end of its block, where they can be had so.
+    pub fn window(&self) -> Option<Window<'a>> {
+        self.cursor.as_ref()?.window()
+    }
+
+    /// To where a window of the block at hand has got.
+    pub fn resume(&mut self, window: &Window<'_>) -> Result<()> {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.resume(window)?;
+            if cursor.is_valid() {
+                return Ok(());
+            }
+        }
+        self.forward_from(self.at + 1)
+    }
+
     fn enter(&mut self, at: usize) -> Result<&mut TableCursor<'a>> {
         if self.at != at || self.cursor.is_none() {
             self.cursor = None;
@@ -212,7 +268,7 @@ impl<'a> Cursor<'a> for RunCursor<'a> {
 
     fn seek(&mut self, key: &[u8]) -> Result<()> {
         let keyspace = self.keyspace;
-        let at = self.tables.partition_point(|t| ends_before(t.meta(), keyspace, key));
+        let at = first_reaching(self.tables, self.lasts, keyspace, key);
         if at == self.tables.len() {
             self.cursor = None;
             return Ok(());

@@ -1,0 +1,78 @@
+//! Both ends of a range over one sorted run, in any order, against a map: windows open and close.
+
+use crate::{Database, Durability};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+#[test]
+fn both_ends_of_a_run_meet_in_any_order() {
+    let db = Database::in_memory().unwrap();
+    let mut seed = 7;
+    for (name, spread) in [("uniform", 0), ("of all lengths", 40)] {
+        let items = db.keyspace(name).unwrap();
+        let mut model = BTreeMap::new();
+        let mut tx = db.write().unwrap();
+        for number in 0..4000_u64 {
+            let key = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().to_vec();
+            let length = 20 + if spread > 0 { random(&mut seed) % spread } else { 0 };
+            let mut value = vec![number as u8; length as usize];
+            if spread > 0 && number % 500 == 0 {
+                // Lies apart: no window yields it.
+                value = vec![3; 9000];
+            }
+            tx.insert(&items, &key, &value).unwrap();
+            model.insert(key, value);
+        }
+        tx.commit_with(Durability::Memory).unwrap();
+        db.compact().unwrap();
+        let snapshot = db.snapshot();
+        for round in 0..400 {
+            let mut edge = || {
+                let key = random(&mut seed).to_be_bytes()[4..].to_vec();
+                match random(&mut seed) % 3 {
+                    0 => Bound::Unbounded,
+                    1 => Bound::Included(key),
+                    _ => {
+                        let at = random(&mut seed) as usize % model.len();
+                        Bound::Excluded(model.keys().nth(at).unwrap().clone())
+                    }
+                }
+            };
+            let bounds = (edge(), edge());
+            let wrong_way = match (&bounds.0, &bounds.1) {
+                (
+                    Bound::Included(a) | Bound::Excluded(a),
+                    Bound::Included(b) | Bound::Excluded(b),
+                ) => a >= b,
+                _ => false,
+            };
+            if wrong_way {
+                continue;
+            }
+            let mut expected = model.range(bounds.clone());
+            let mut found = snapshot.range(&items, bounds).unwrap();
+            let mut left = random(&mut seed) % 300;
+            let mut ends = 0;
+            while left > 0 && ends < 2 {
+                let from_back = round % 3 > 0 && random(&mut seed).is_multiple_of(1 + round % 7);
+                let steps = 1 + random(&mut seed) % 5;
+                for _ in 0..steps {
+                    let (one, other) = match from_back {
+                        true => (expected.next_back(), found.next_back()),
+                        false => (expected.next(), found.next()),
+                    };
+                    let other = other.transpose().unwrap();
+                    let other = other.map(|(key, value)| (key.into_vec(), value.into_vec()));
+                    assert_eq!(one.map(|(key, value)| (key.clone(), value.clone())), other);
+                    ends += u64::from(one.is_none());
+                }
+                left = left.saturating_sub(steps);
+            }
+        }
+    }
+}
