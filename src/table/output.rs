@@ -4,7 +4,7 @@
 //! Chunks lie at multiples of their length, which is that of a huge page on x86-64 and on most of arm64:
 //! a file system with large folios (ext4 from Linux 6.16, XFS, btrfs) then keeps each chunk as one huge
 //! page in the page cache, and the mapping that reads go through needs one entry of the address translation
-//! where it would need 512 (`docs/decisions/0006-huge-pages.md`).
+//! where it would need 512 (`docs/decisions/0007-huge-pages.md`).
 //!
 //! Invariant: at most one chunk is buffered; bytes of a large value go from the caller's memory straight
 //! to the file.
