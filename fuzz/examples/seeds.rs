@@ -29,6 +29,14 @@ fn main() -> io::Result<()> {
     for (number, script) in SCRIPTS.iter().enumerate() {
         seed("operations", &number.to_string(), &[script])?;
     }
+    for (number, script) in FAULTS.iter().enumerate() {
+        seed("faults", &number.to_string(), &[script])?;
+    }
+    for (number, (form, text)) in RECORDS.iter().enumerate() {
+        // Pieces of one byte, and the whole.
+        seed("import", &format!("{number}-bytes"), &[&[*form], text.as_bytes()])?;
+        seed("import", &number.to_string(), &[&[form | 0xfe], text.as_bytes()])?;
+    }
     for template in 0..5_u8 {
         seed("recovery", &format!("{template}-as-it-is"), &[&[template]])?;
         for kind in [0, 1, 2, 5, 7, 8, 0x88] {
@@ -45,6 +53,26 @@ const SCRIPTS: [&[u8]; 4] = [
     &[0, 0, 0, 0, 1, 255, 0, 8, 0, 0, 0, 0, 2, 9, 1, 9, 15, 3, 7, 12, 0, 7, 15, 1],
     &[1, 1, 11, 0, 1, 200, 0, 2, 201, 0, 3, 130, 4, 1, 3, 7, 5, 6, 7, 0, 4, 4, 2, 15, 9, 7],
     &[2, 2, 1, 0, 1, 1, 0, 2, 2, 2, 14, 13, 2, 2, 1, 4, 0, 15, 1, 1, 10, 11, 15, 2, 8, 9, 7],
+];
+
+/// Commits between faults: a failed sync of the log that forgets its pages, a full disk, a failed rename.
+const FAULTS: [&[u8]; 4] = [
+    &[0, 1, 2, 3, 18, 4, 5, 0, 0, 1, 9, 1, 0, 0, 34, 7, 0, 0, 50, 8, 14, 0, 0, 2, 9],
+    &[0, 3, 66, 1, 66, 2, 8, 20, 0, 3, 66, 3, 66, 4, 10, 9, 0, 0, 2, 1, 11, 15, 7],
+    &[0, 0, 2, 1, 6, 0, 1, 2, 2, 0, 10, 0, 0, 3, 9, 10, 13, 0, 0, 0, 18, 5, 15, 3],
+    &[7, 9, 7, 3, 5, 130, 0, 2, 83, 1, 19, 2, 34, 3, 12, 10, 9, 11, 5, 0, 4, 5, 31, 0, 0, 0, 2, 4],
+];
+
+/// Forms (0: JSON Lines, 1: CSV) and records.
+const RECORDS: [(u8, &str); 5] = [
+    (0, "{\"key\": \"ada\", \"value\": \"1815\"}\n{\"key_hex\":\"00ff\",\"value_hex\":\"\"}\n\n"),
+    (
+        0,
+        "\u{feff}{\"value\":\"\\u00e9\\n\",\"key\":\"\"}\r\nnot a record\n{\"key\":\"k\",\"value\":\"v\"}",
+    ),
+    (1, "key,value\nada,1815\n\"a \"\"b\"\"\",\"1\n2\"\n"),
+    (1, "\u{feff}value_encoding,key,value,key_encoding\r\nhex,k,00ff,text\r\n,0g,x,hex\r\n"),
+    (1, "key,value\nopen,\"quote\n"),
 ];
 
 fn groups(name: &str, bytes: &[u8]) -> io::Result<()> {

@@ -91,7 +91,8 @@ fn round_trips() {
             level: MAX_RUN_LEVEL,
             ..RunEntry::default()
         }],
-        keyspaces: (0..1000u32)
+        // Miri is some thousand times slower.
+        keyspaces: (0..if cfg!(miri) { 20 } else { 1000_u32 })
             .map(|id| KeyspaceEntry {
                 id: KeyspaceId(id),
                 name: format!("{id:0255}"),
@@ -210,7 +211,8 @@ fn random_bodies_never_panic_and_never_alias() {
     let mut random = Random(61);
     let good = sample().encode();
     let mut taken = 0;
-    for _ in 0..crate::bytes::testing::scaled(50_000) {
+    let tries = crate::bytes::testing::scaled(50_000);
+    for _ in 0..tries {
         let mut bytes = good.clone();
         for _ in 0..=random.below(3) {
             let at = MANIFEST_HEADER_BYTES + random.below(bytes.len() - MANIFEST_HEADER_BYTES - 4);
@@ -224,7 +226,7 @@ fn random_bodies_never_panic_and_never_alias() {
         let length = random.below(300);
         assert!(Manifest::decode(&random.bytes(length)).is_err());
     }
-    assert!(taken > 1000, "only {taken} changes left a manifest: the test says little");
+    assert!(taken >= tries / 50, "only {taken} changes left a manifest: the test says little");
 }
 
 #[test]
