@@ -1,7 +1,8 @@
 //! The chart: each phase's ratio to the best peer, on a logarithmic axis, as SVG.
 
 use crate::engine::Outcome;
-use crate::report::{Circumstances, Row};
+use crate::json::Circumstances;
+use crate::report::Row;
 use plotters::prelude::*;
 use std::path::Path;
 

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod engines;
 pub mod floor;
 pub mod groups;
+pub mod json;
 pub mod limit;
 pub mod model;
 pub mod options;

@@ -2,9 +2,9 @@
 
 use highwater_peers::child::{self, Context};
 use highwater_peers::engine::Outcome;
+use highwater_peers::json::{self, Circumstances};
 use highwater_peers::options::{Command, Options, USAGE, parse};
-use highwater_peers::report::{self, Circumstances};
-use highwater_peers::{chart, engines, phases, run, system, table};
+use highwater_peers::{chart, engines, phases, report, run, system, table};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -31,8 +31,25 @@ fn as_child(arguments: &[String]) -> Outcome {
 
 /// Whether every group of every engine went well.
 fn as_parent(arguments: &[String]) -> Outcome<bool> {
-    let options = match parse(arguments.iter().cloned())? {
-        Command::Run(options) => options,
+    let (outputs, circumstances, rows) = match parse(arguments.iter().cloned())? {
+        Command::Run(options) => {
+            let mut circumstances = circumstances(&options, arguments)?;
+            println!("{}, {}", circumstances.date, circumstances.machine);
+            println!("{}\n", circumstances.commands[0]);
+            println!("{}", table::promises(&circumstances));
+            let gathered = run::measure(&options)?;
+            circumstances.failures = gathered.failures.iter().map(owned).collect();
+            circumstances.seconds.clone_from(&gathered.seconds);
+            (options.outputs.clone(), circumstances, report::rows(&options, &gathered))
+        }
+        Command::Join(files, outputs) => {
+            let parts: Outcome<Vec<_>> = files.iter().map(|file| json::read(file)).collect();
+            let (circumstances, rows) = json::join(parts?)?;
+            println!("{}, {}", circumstances.date, circumstances.machine);
+            println!("{}\n", circumstances.commands.join("\n"));
+            println!("{}", table::promises(&circumstances));
+            (outputs, circumstances, rows)
+        }
         Command::Help => {
             print!("{USAGE}");
             return Ok(true);
@@ -40,31 +57,31 @@ fn as_parent(arguments: &[String]) -> Outcome<bool> {
         Command::List => {
             println!("engines: {}", engines::names().join(", "));
             for phase in phases::PHASES {
-                println!("{:8} {:16} {} ({})", phase.group, phase.name, phase.title, phase.unit);
+                println!("{:10} {:18} {} ({})", phase.group, phase.name, phase.title, phase.unit);
             }
             return Ok(true);
         }
     };
-    let circumstances = circumstances(&options, arguments)?;
-    println!("{}, {}", circumstances.date, circumstances.machine);
-    println!("{}\n", circumstances.command);
-    println!("{}", table::promises(&circumstances));
-    let gathered = run::measure(&options)?;
-    let rows = report::rows(&options, &gathered);
     print!("{}", table::plain(&rows, &circumstances));
-    for (engine, group, why) in &gathered.failures {
+    let minutes = circumstances.seconds.values().sum::<f64>() / 60.0;
+    println!("measured for {minutes:.1} minutes, at least {} runs each", circumstances.runs);
+    for (engine, group, why) in &circumstances.failures {
         println!("FAILED {engine}, {group}: {why}");
     }
-    if let Some(path) = &options.markdown {
+    if let Some(path) = &outputs.markdown {
         std::fs::write(path, table::markdown(&rows, &circumstances))?;
     }
-    if let Some(path) = &options.chart {
+    if let Some(path) = &outputs.chart {
         chart::draw(path, &rows, &circumstances)?;
     }
-    if options.json {
-        println!("{}", report::json(&options, &circumstances, &rows, &gathered));
+    if outputs.json {
+        println!("{}", json::write(&circumstances, &rows));
     }
-    Ok(gathered.failures.is_empty())
+    Ok(circumstances.failures.is_empty())
+}
+
+fn owned(failure: &(&str, &str, String)) -> (String, String, String) {
+    (failure.0.to_owned(), failure.1.to_owned(), failure.2.clone())
 }
 
 fn circumstances(options: &Options, arguments: &[String]) -> Outcome<Circumstances> {
@@ -74,7 +91,13 @@ fn circumstances(options: &Options, arguments: &[String]) -> Outcome<Circumstanc
     Ok(Circumstances {
         date: system::today(),
         machine: system::machine(&options.dir),
-        command: [command, &arguments.join(" ")].join(" ").trim_end().to_owned(),
+        commands: vec![[command, &arguments.join(" ")].join(" ").trim_end().to_owned()],
+        size: if options.full { "full" } else { "quick" }.to_owned(),
+        runs: options.runs as u64,
+        cache_mib: options.cache_mib as u64,
+        write_mib: options.write_mib as u64,
         engines: about?,
+        seconds: Default::default(),
+        failures: Vec::new(),
     })
 }

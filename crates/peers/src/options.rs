@@ -9,7 +9,9 @@ use std::path::PathBuf;
 pub const USAGE: &str = "\
 highwater-peers [--quick|--full] [--engines a,b] [--phases p,q|group] [--runs N] [--dir DIR]
                 [--json] [--markdown FILE] [--chart FILE] [--cache MIB] [--write MIB] [--memory MIB] [--list]
+highwater-peers table FILE... [--json] [--markdown FILE] [--chart FILE]
 
+  table          joins the last lines of files that --json filled; of a phase in two files the later one counts
   --quick        a twentieth of the size (the default)
   --full         5,000,000 records, as the field's best-known comparison has
   --engines      only these; highwater is always first in line for the ratio
@@ -25,6 +27,17 @@ highwater-peers [--quick|--full] [--engines a,b] [--phases p,q|group] [--runs N]
                  (default 16, with --full 256; takes the right to make a control group)
 ";
 
+/// What to make of results beside the table.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// Whether to print JSON.
+    pub json: bool,
+    /// Where to write Markdown.
+    pub markdown: Option<PathBuf>,
+    /// Where to draw.
+    pub chart: Option<PathBuf>,
+}
+
 /// What was asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -38,12 +51,8 @@ pub struct Options {
     pub runs: usize,
     /// Where databases are made.
     pub dir: PathBuf,
-    /// Whether to print JSON.
-    pub json: bool,
-    /// Where to write Markdown.
-    pub markdown: Option<PathBuf>,
-    /// Where to draw.
-    pub chart: Option<PathBuf>,
+    /// What to make of the results beside the table.
+    pub outputs: Outputs,
     /// Cache, in MiB.
     pub cache_mib: usize,
     /// Write memory, in MiB.
@@ -74,6 +83,8 @@ impl Options {
 pub enum Command {
     /// Measure.
     Run(Options),
+    /// Join results of earlier invocations.
+    Join(Vec<PathBuf>, Outputs),
     /// Name the phases and engines.
     List,
     /// Say how to call it.
@@ -91,33 +102,37 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String>
         phases: PHASES.iter().map(|phase| phase.name).collect(),
         runs: 3,
         dir: std::env::temp_dir(),
-        json: false,
-        markdown: None,
-        chart: None,
+        outputs: Outputs::default(),
         cache_mib: 4096,
         write_mib: 128,
         memory_mib: 0,
     };
-    let mut arguments = arguments;
+    let mut arguments = arguments.peekable();
+    let joins = arguments.next_if(|first| first == "table").is_some();
+    let mut files = Vec::new();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--quick" => options.full = false,
             "--full" => options.full = true,
-            "--json" => options.json = true,
+            "--json" => options.outputs.json = true,
             "--engines" => options.engines = chosen_engines(&value()?)?,
             "--phases" => options.phases = chosen_phases(&value()?)?,
             "--runs" => options.runs = number(&argument, &value()?)?,
             "--dir" => options.dir = value()?.into(),
-            "--markdown" => options.markdown = Some(value()?.into()),
-            "--chart" => options.chart = Some(value()?.into()),
+            "--markdown" => options.outputs.markdown = Some(value()?.into()),
+            "--chart" => options.outputs.chart = Some(value()?.into()),
             "--cache" => options.cache_mib = number(&argument, &value()?)?,
             "--write" => options.write_mib = number(&argument, &value()?)?,
             "--memory" => options.memory_mib = number(&argument, &value()?)?,
             "--list" => return Ok(Command::List),
             "--help" | "-h" => return Ok(Command::Help),
+            file if joins && !file.starts_with('-') => files.push(file.into()),
             other => return Err(format!("unknown argument {other:?}; --help lists them")),
         }
+    }
+    if joins {
+        return Ok(Command::Join(files, options.outputs));
     }
     Ok(Command::Run(options))
 }
@@ -173,8 +188,20 @@ mod tests {
     }
 
     #[test]
+    fn joins_files() {
+        let line = ["table", "a.txt", "--chart", "c.svg", "b.txt"].map(str::to_owned);
+        let Ok(Command::Join(files, outputs)) = parse(line.into_iter()) else {
+            panic!("it is a valid line");
+        };
+        assert_eq!(files, [PathBuf::from("a.txt"), PathBuf::from("b.txt")]);
+        assert_eq!(outputs.chart, Some(PathBuf::from("c.svg")));
+    }
+
+    #[test]
     fn refuses_what_it_does_not_know() {
-        for line in ["--engines leveldb", "--phases nothing", "--runs 0", "--frobnicate", "--dir"] {
+        for line in
+            ["--engines leveldb", "--phases nothing", "--runs 0", "--frobnicate", "--dir", "a.txt"]
+        {
             assert!(run(line).is_err(), "{line}");
         }
     }

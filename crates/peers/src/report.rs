@@ -1,11 +1,9 @@
-//! Rows: medians, the best peer, ratios; and the same as JSON.
+//! Rows: medians, the best peer, ratios. As JSON they are written and read back by [`crate::json`].
 
-use crate::engines::About;
 use crate::options::Options;
 use crate::phases::{PHASES, Phase};
 use crate::run::Gathered;
 use crate::statistics::{Summary, is_better, ratio};
-use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The engine whose ratio counts.
@@ -106,102 +104,12 @@ fn row(options: &Options, gathered: &Gathered, phase: &'static Phase) -> Option<
     })
 }
 
-/// What is said of the run as a whole.
-#[derive(Clone, Debug)]
-pub struct Circumstances {
-    /// Date.
-    pub date: String,
-    /// Machine.
-    pub machine: String,
-    /// The command line.
-    pub command: String,
-    /// The engines.
-    pub engines: Vec<About>,
-}
-
-/// Everything as one JSON object.
-pub fn json(
-    options: &Options,
-    circumstances: &Circumstances,
-    rows: &[Row],
-    gathered: &Gathered,
-) -> Value {
-    let summary = |summary: &Summary| json!({ "median": summary.median, "min": summary.min, "max": summary.max });
-    let texts = |texts: &[(&'static str, String)]| {
-        let texts = texts.iter().map(|(engine, text)| ((*engine).to_owned(), json!(text)));
-        Value::Object(texts.collect())
-    };
-    let phases: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            let results: Map<String, Value> = row
-                .results
-                .iter()
-                .map(|(engine, result)| ((*engine).to_owned(), summary(result)))
-                .collect();
-            json!({
-                "phase": row.phase.name,
-                "title": row.phase.title,
-                "unit": row.phase.unit,
-                "better": match row.phase.better {
-                    crate::phases::Better::More => "more",
-                    crate::phases::Better::Less => "less",
-                },
-                "results": results,
-                "best_peer": row.best_peer,
-                "ratio": row.ratio,
-                "bar": row.phase.bar,
-                "floor": row.floor.as_ref().map(summary),
-                "floor_ratio": row.floor_ratio,
-                "floor_bar": row.phase.floor_bar,
-                "meets_bar": row.meets(),
-                "notes": texts(&row.notes),
-                "series": row.series.iter().cloned().collect::<BTreeMap<_, _>>(),
-                "asides": texts(&row.asides),
-                "missing": texts(&row.missing),
-            })
-        })
-        .collect();
-    let engines: Map<String, Value> = circumstances
-        .engines
-        .iter()
-        .map(|about| {
-            let facts = &about.facts;
-            let about_json = json!({
-                "version": about.version,
-                "durable": facts.durable,
-                "buffered": facts.buffered,
-                "memory": facts.memory,
-                "notes": facts.notes,
-            });
-            (about.name.to_owned(), about_json)
-        })
-        .collect();
-    let failures: Vec<Value> = gathered
-        .failures
-        .iter()
-        .map(|(engine, group, why)| json!({ "engine": engine, "group": group, "error": why }))
-        .collect();
-    json!({
-        "date": circumstances.date,
-        "machine": circumstances.machine,
-        "command": circumstances.command,
-        "size": if options.full { "full" } else { "quick" },
-        "runs": options.runs,
-        "cache_mib": options.cache_mib,
-        "write_mib": options.write_mib,
-        "engines": engines,
-        "phases": phases,
-        "failures": failures,
-    })
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::options::{Command, parse};
 
-    fn sample() -> (Options, Gathered) {
+    pub(crate) fn sample() -> (Options, Gathered) {
         let Ok(Command::Run(mut options)) = parse(std::iter::empty()) else {
             unreachable!("no arguments are valid");
         };
@@ -239,25 +147,5 @@ mod tests {
         assert_eq!((len.best_peer, len.ratio), (Some("lmdb"), Some(1.0 / 3.0)));
         assert_eq!(len.meets(), None);
         assert!(len.of("redb").is_some() && len.asides.len() == 1);
-    }
-
-    #[test]
-    fn json_is_one_line_with_the_promised_fields() {
-        let (options, gathered) = sample();
-        let circumstances = Circumstances {
-            date: "2026-01-01".to_owned(),
-            machine: "m".to_owned(),
-            command: "c".to_owned(),
-            engines: vec![crate::engines::about(OURS).expect("ours")],
-        };
-        let rows = rows(&options, &gathered);
-        let text = json(&options, &circumstances, &rows, &gathered).to_string();
-        assert!(!text.contains('\n'));
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        let load = &value["phases"][0];
-        assert_eq!(load["phase"], "load");
-        assert_eq!(load["results"]["lmdb"], json!({"median": 10.0, "min": 9.0, "max": 11.0}));
-        assert_eq!((&load["best_peer"], &load["ratio"]), (&json!("lmdb"), &json!(3.0)));
-        assert!(value["engines"][OURS]["version"].as_str().is_some_and(|v| v.starts_with("0.")));
     }
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// What all runs gave, by phase and engine.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Gathered {
     pub series: BTreeMap<(String, &'static str), Vec<f64>>,
     /// What a reader of the figures must know.
     pub notes: BTreeMap<(String, &'static str), String>,
+    /// Seconds of all runs, by group and engine.
+    pub seconds: BTreeMap<(String, String), f64>,
     /// Groups that failed: the engine, the group and why.
     pub failures: Vec<(&'static str, &'static str, String)>,
 }
@@ -55,7 +58,11 @@ pub fn measure(options: &Options) -> Outcome<Gathered> {
                 std::fs::create_dir(&dir)?;
                 // Only one file system is synced; a machine without the program is merely noisier.
                 let _ = Command::new("sync").arg("-f").arg(&dir).status();
-                if let Err(error) = child(options, group, engine, &dir, &mut gathered) {
+                let started = Instant::now();
+                let done = child(options, group, engine, &dir, &mut gathered);
+                let key = ((*group).to_owned(), engine.to_owned());
+                *gathered.seconds.entry(key).or_default() += started.elapsed().as_secs_f64();
+                if let Err(error) = done {
                     eprintln!("\r{engine}, {group}: {error}");
                     gathered.failures.push((engine, group, error.to_string()));
                 }

@@ -1,6 +1,7 @@
 //! The table for people, plain and as Markdown.
 
-use crate::report::{Circumstances, OURS, Row};
+use crate::json::Circumstances;
+use crate::report::{OURS, Row};
 use std::fmt::Write;
 
 /// Width of a column of figures.
@@ -136,12 +137,11 @@ fn gathered<'a>(
 pub fn promises(circumstances: &Circumstances) -> String {
     let mut text = String::new();
     for about in &circumstances.engines {
-        let facts = &about.facts;
         let _ = writeln!(text, "{} {}", about.name, about.version);
-        let _ = writeln!(text, "  durable   {}", facts.durable);
-        let _ = writeln!(text, "  buffered  {}", facts.buffered.unwrap_or("none"));
-        let _ = writeln!(text, "  memory    {}", facts.memory.unwrap_or("none"));
-        let _ = writeln!(text, "  set-up    {}", facts.notes);
+        let _ = writeln!(text, "  durable   {}", about.durable);
+        let _ = writeln!(text, "  buffered  {}", about.buffered.as_deref().unwrap_or("none"));
+        let _ = writeln!(text, "  memory    {}", about.memory.as_deref().unwrap_or("none"));
+        let _ = writeln!(text, "  set-up    {}", about.notes);
     }
     text
 }
@@ -150,8 +150,11 @@ pub fn promises(circumstances: &Circumstances) -> String {
 pub fn markdown(rows: &[Row], circumstances: &Circumstances) -> String {
     let engines: Vec<&'static str> = circumstances.engines.iter().map(|about| about.name).collect();
     let mut text = format!(
-        "Measured on {} ({}) with `{}`.\n\n",
-        circumstances.date, circumstances.machine, circumstances.command
+        "Measured on {} ({}), medians of at least {} runs, with `{}`.\n\n",
+        circumstances.date,
+        circumstances.machine,
+        circumstances.runs,
+        circumstances.commands.join("`, `")
     );
     text.push_str("| phase | unit |");
     for head in heads(&engines).iter().take(engines.len() + 4) {
@@ -168,7 +171,7 @@ pub fn markdown(rows: &[Row], circumstances: &Circumstances) -> String {
         text.push('\n');
     }
     text.push_str(
-        "\nMedians. Ratio: ours over the best peer with the same promise, turned so that more is better; \
+        "\nRatio: ours over the best peer with the same promise, turned so that more is better; \
          `/bare`: ours over bare system calls in the same run.\n",
     );
     let mut lines: Vec<String> =
@@ -180,15 +183,14 @@ pub fn markdown(rows: &[Row], circumstances: &Circumstances) -> String {
     }
     text.push_str("\n| engine | version | durable commit | buffered commit | commit in memory |\n|---|---|---|---|---|\n");
     for about in &circumstances.engines {
-        let facts = &about.facts;
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} |",
             about.name,
             about.version,
-            facts.durable,
-            facts.buffered.unwrap_or("none"),
-            facts.memory.unwrap_or("none")
+            about.durable,
+            about.buffered.as_deref().unwrap_or("none"),
+            about.memory.as_deref().unwrap_or("none")
         );
     }
     text

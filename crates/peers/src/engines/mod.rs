@@ -64,15 +64,25 @@ engines!(
     regolith::Regolith,
 );
 
+/// The names of all engines that there are, in this build or not.
+pub const KNOWN: [&str; 7] =
+    ["highwater", "lmdb", "redb", "fjall", "sqlite", "rocksdb", "regolith"];
+
 /// What the table says of an engine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     /// Name.
     pub name: &'static str,
     /// Version in the lock file, or of this workspace.
     pub version: String,
-    /// Set-up.
-    pub facts: Facts,
+    /// See [`Facts::durable`].
+    pub durable: String,
+    /// See [`Facts::buffered`].
+    pub buffered: Option<String>,
+    /// See [`Facts::memory`].
+    pub memory: Option<String>,
+    /// See [`Facts::notes`].
+    pub notes: String,
 }
 
 /// What the table says of the engine of this name.
@@ -84,7 +94,15 @@ pub fn about(name: &str) -> Outcome<About> {
     impl Visit for Ask {
         type Out = About;
         fn visit<E: Engine>(self) -> Outcome<About> {
-            Ok(About { name: E::NAME, version: locked_version(E::PACKAGE), facts: E::FACTS })
+            let facts: Facts = E::FACTS;
+            Ok(About {
+                name: E::NAME,
+                version: locked_version(E::PACKAGE),
+                durable: facts.durable.to_owned(),
+                buffered: facts.buffered.map(str::to_owned),
+                memory: facts.memory.map(str::to_owned),
+                notes: facts.notes.to_owned(),
+            })
         }
     }
     visit(name, Ask)
@@ -96,4 +114,15 @@ fn locked_version(package: &str) -> String {
     let mut lines = LOCK.lines().skip_while(|line| *line != format!("name = {package:?}"));
     let version = lines.nth(1).and_then(|line| line.strip_prefix("version = "));
     version.map_or_else(|| "unknown".to_owned(), |version| version.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_engine_of_this_build_is_known() {
+        assert!(names().iter().all(|name| KNOWN.contains(name)));
+        assert!(!cfg!(feature = "rocksdb") || names().len() < 7 || names() == KNOWN);
+    }
 }

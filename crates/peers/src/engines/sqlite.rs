@@ -1,6 +1,7 @@
 //! SQLite through `rusqlite`, in WAL mode.
 //!
-//! Commits: WAL with `synchronous=FULL` syncs the WAL at every commit; with `NORMAL` a commit is handed to the operating
+//! Commits: WAL with `synchronous=FULL` syncs the WAL at every commit (with `fdatasync`:
+//! `.cargo/config.toml` tells the bundled library that the system has it); with `NORMAL` a commit is handed to the operating
 //! system and synced by checkpoints: buffered. There is no commit in memory. The table is
 //! `WITHOUT ROWID`, which its documentation recommends for keys that are not integers and small rows, and a
 //! plain table with a unique key for large values. Each thread has a connection of its own from a
@@ -64,7 +65,10 @@ impl Engine for Sqlite {
     const NAME: &'static str = "sqlite";
     const PACKAGE: &'static str = "rusqlite";
     const FACTS: Facts = Facts {
-        durable: "WAL, synchronous=FULL: fdatasync of the WAL",
+        durable: match option_env!("LIBSQLITE3_FLAGS") {
+            Some(_) => "WAL, synchronous=FULL: fdatasync of the WAL",
+            None => "WAL, synchronous=FULL: fsync of the WAL",
+        },
         buffered: Some("WAL, synchronous=NORMAL: write to the WAL"),
         memory: None,
         logged: true,
