@@ -47,6 +47,9 @@ mod keyspace;
 mod manifest;
 mod memtable;
 mod options;
+#[cfg(feature = "parts")]
+#[doc(hidden)]
+pub mod parts;
 mod prefetch;
 mod recovery;
 pub mod repair;
