@@ -80,11 +80,11 @@ fn processor_ticks() -> u64 {
     [11, 12].iter().filter_map(|&at| fields.get(at)?.parse::<u64>().ok()).sum()
 }
 
-/// Waits until this process rests: uses no processor and writes nothing for 200 ms. Says when the rest
-/// began, or nothing if it did not within `limit`.
+/// Waits until this process rests: uses no processor and writes nothing for the time `quiet`. Says when the
+/// rest began, or nothing if it did not within `limit`.
 ///
 /// Engines work on in their own threads after a commit; this needs no word from them.
-pub fn settle(limit: Duration) -> Option<Instant> {
+pub fn settle(quiet: Duration, limit: Duration) -> Option<Instant> {
     const STEP: Duration = Duration::from_millis(20);
     let started = Instant::now();
     let mut rest = Instant::now();
@@ -96,7 +96,7 @@ pub fn settle(limit: Duration) -> Option<Instant> {
         if now.0 > before.0 + 1 || now.1 != before.1 {
             rest = Instant::now();
             before = now;
-        } else if rest.elapsed() >= 10 * STEP {
+        } else if rest.elapsed() >= quiet {
             return Some(rest);
         }
     }
@@ -166,10 +166,10 @@ mod tests {
             }
             Instant::now()
         });
-        let rest = settle(Duration::from_secs(20)).expect("it rests");
+        let rest = settle(Duration::from_millis(200), Duration::from_secs(20)).expect("it rests");
         let ended = worker.join().expect("the worker");
         assert!(rest + Duration::from_millis(60) > ended);
-        assert!(settle(Duration::ZERO).is_none());
+        assert!(settle(Duration::ZERO, Duration::ZERO).is_none());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Bytes of the file, which is written round and round.
-const FILE_BYTES: u64 = 64 << 20;
+const FILE_BYTES: u64 = 16 << 20;
 
 /// The loop.
 #[derive(Debug)]

@@ -128,7 +128,7 @@ pub fn limited<E: Engine>(context: &Context, positional: bool) -> Outcome {
         Setup { cache_bytes, write_bytes, positional, beyond_memory: true, ..context.setup };
     let engine = E::open(&context.dir, &setup)?;
     let count = count(context);
-    let limit = context.limit(20.0, 0.25);
+    let limit = context.limit(20.0, 0.15);
     let rows = rows::<E>(positional);
     let wants = |column: usize| rows.iter().any(|row| context.wants(row[column]));
     let report = |column: usize, done: u64, spent| {

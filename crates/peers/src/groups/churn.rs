@@ -25,10 +25,10 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     let setup = Setup { write_bytes: (raw / 8).max(1 << 20) as usize, ..context.setup };
     let engine = E::open(&context.dir, &setup)?;
     load_batches(&engine, STANDARD, 0..count, BATCH, 0)?;
-    rest();
+    rest(context);
 
     let relative = |bytes: u64| bytes as f64 / raw as f64;
-    let limit = context.limit(120.0, 2.5);
+    let limit = context.limit(120.0, 0.8);
     let mut series = vec![relative(allocated_bytes(&context.dir)?)];
     let started = Instant::now();
     let mut rounds = 0;
@@ -40,7 +40,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
         }
         Ok(())
     })?;
-    let rested = rest_from();
+    let rested = rest_from(context);
     let at_rest = relative(allocated_bytes(&context.dir)?);
     series.push(at_rest);
     context.rate("churn", rounds * count, rested - started);

@@ -12,11 +12,11 @@ const RANGE: usize = 10;
 /// Runs the group of a shape of keys; its phases begin with `name`.
 pub fn run<E: Engine>(context: &Context, name: &str, keys: KeyShape) -> Outcome {
     let shape = Shape { keys, value_bytes: VALUE_BYTES };
-    let count = context.size(2_000_000);
+    let count = context.size(1_000_000);
     let engine = E::open(&context.dir, &context.setup)?;
     let spent = load(&engine, shape, 0..count)?;
     context.rate(&format!("{name}-load"), count, spent);
-    rest();
+    rest(context);
     let phase = format!("{name}-size");
     context.value(&phase, allocated_bytes(&context.dir)? as f64 / (1 << 20) as f64);
 

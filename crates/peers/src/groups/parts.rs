@@ -1,5 +1,6 @@
 //! What several groups do: make records ahead, load them, read with threads, rest.
 
+use crate::child::Context;
 use crate::engine::{Batch, Engine, Outcome, Promise};
 use crate::model::Probes;
 use crate::records::Shape;
@@ -119,13 +120,14 @@ pub fn together<T: Send>(
 }
 
 /// Waits until the engine's own threads rest. An engine that does not within a minute is measured as it is.
-pub fn rest() {
-    rest_from();
+pub fn rest(context: &Context) {
+    rest_from(context);
 }
 
 /// The same, and says when the rest began.
-pub fn rest_from() -> Instant {
-    system::settle(Duration::from_secs(60)).unwrap_or_else(Instant::now)
+pub fn rest_from(context: &Context) -> Instant {
+    let quiet = context.limit(0.2, 0.06);
+    system::settle(quiet, Duration::from_secs(60)).unwrap_or_else(Instant::now)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of all values, at full size.
-const TOTAL_BYTES: u64 = 1 << 30;
+const TOTAL_BYTES: u64 = 512 << 20;
 
 /// Runs the group of a size; its phases begin with `name`.
 pub fn run<E: Engine>(context: &Context, name: &str, value_bytes: usize) -> Outcome {
@@ -21,7 +21,7 @@ pub fn run<E: Engine>(context: &Context, name: &str, value_bytes: usize) -> Outc
     let started = Instant::now();
     load_batches(&engine, shape, 0..count, batch, 0)?;
     // Until it rests: values may be written a second time.
-    let rested = rest_from();
+    let rested = rest_from(context);
     let mib = (count * value_bytes as u64) as f64 / (1 << 20) as f64;
     context.value(&format!("{name}-load"), mib / (rested - started).as_secs_f64());
     let raw = count * (value_bytes + shape.key_bytes()) as u64;
@@ -33,7 +33,7 @@ pub fn run<E: Engine>(context: &Context, name: &str, value_bytes: usize) -> Outc
         xxh3_64(value)
     });
     let phase = format!("{name}-reads");
-    let limit = context.limit(10.0, 0.15);
+    let limit = context.limit(10.0, 0.1);
     let (mut done, mut wrong) = (0_u64, 0_u64);
     // Once over everything, untimed, as a check; then at random.
     let spent = engine.read(|reader| {

@@ -94,7 +94,7 @@ struct Run<'a, E> {
 /// Runs the group.
 pub fn run<E: Engine>(context: &Context) -> Outcome {
     let engine = E::open(&context.dir, &Setup { value_bytes: VALUE, ..context.setup })?;
-    let count = context.size(1_000_000);
+    let count = context.size(500_000);
     let run = Run {
         engine: &engine,
         values: Values::new(),
@@ -108,8 +108,8 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
                 .try_for_each(|number| batch.insert(&key(number), &run.values.make(number, 0)))
         })?;
     }
-    rest();
-    let limit = context.limit(15.0, 0.2);
+    rest(context);
+    let limit = context.limit(15.0, 0.1);
     for (place, workload) in WORKLOADS.iter().enumerate() {
         if context.wants(workload.phase) {
             let body = |thread: usize| {
