@@ -47,7 +47,7 @@ mod keyspace;
 mod manifest;
 mod memtable;
 mod options;
-#[cfg(feature = "parts")]
+#[cfg(any(test, feature = "parts"))]
 #[doc(hidden)]
 pub mod parts;
 mod prefetch;
