@@ -112,7 +112,7 @@ fn unclean(recovery: &Recovery) -> String {
         return "not closed cleanly; the next open for writing recovers it".to_owned();
     }
     format!(
-        "not closed cleanly; the next open recovers it and cuts {} never promised",
+        "unclean; the next open recovers it and cuts {} never promised",
         human::bytes(recovery.trimmed_bytes)
     )
 }

@@ -1,6 +1,7 @@
 //! The commands, one file each. (The drill has a folder of its own.)
 
 pub mod backup;
+pub mod bench;
 pub mod checkpoint;
 pub mod compact;
 pub mod completions;

@@ -5,6 +5,7 @@ mod drill;
 mod everyday;
 mod fixture;
 mod follow;
+mod operations;
 mod quiet;
 mod records;
 mod rescue;

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Every command that only reads; `{table}` and `{log}` stand for files of the database.
-const READING: [&[&str]; 27] = [
+const READING: [&[&str]; 28] = [
     &["info", "db"],
     &["explain", "db"],
     &["verify", "db"],
@@ -37,12 +37,13 @@ const READING: [&[&str]; 27] = [
     &["count", "db", "users", "--prefix", "a"],
     &["export", "db", "users", "--to", "jsonl"],
     &["salvage", "db", "--dry-run"],
+    &["repair", "plan", "db"],
     &["shell", "db"],
 ];
 /// Commands that write: to a database, or to a place of their own.
 const WRITING: [&str; 7] = ["put", "rm", "checkpoint", "compact", "import", "backup", "restore"];
 /// Commands that have nothing to do with a database that is there.
-const ELSEWHERE: [&str; 4] = ["drill", "completions", "man", "help"];
+const ELSEWHERE: [&str; 5] = ["bench", "drill", "completions", "man", "help"];
 
 /// Names, bytes and times of everything below a directory, by their sum.
 type Print = BTreeMap<PathBuf, (Vec<u8>, SystemTime)>;
