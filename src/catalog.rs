@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::manifest::KeyspaceEntry;
+use crate::mistakes::{Mistake, planted};
 use crate::types::{KeyspaceId, MAX_KEYSPACE_NAME_BYTES, Seqno};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct Catalog {
 impl Catalog {
     /// The catalog that a manifest describes.
     pub fn new(entries: &[KeyspaceEntry], next_id: KeyspaceId) -> Catalog {
+        let again = planted(Mistake::KeyspaceIdsUsedAgain);
+        let next_id = if again { KeyspaceId(1) } else { next_id };
         let mut catalog = Catalog { next_id, ..Catalog::default() };
         for entry in entries {
             catalog.add(entry.id, &entry.name, entry.created);

@@ -68,7 +68,7 @@ pub fn new_database_id(fs: &dyn FileSystem, dir: &Path) -> Result<DatabaseId> {
 /// Makes what was written a database: its tables are synced, their names are made durable, and then the
 /// manifest is written.
 pub fn publish_new(fs: &dyn FileSystem, dir: &Path, manifest: &Manifest) -> Result<()> {
-    fs::sync_dir(fs, dir, Barrier::TableName).map_err(|e| Error::io("sync", dir, e))?;
+    fs::sync_dir(fs, dir, Barrier::CopyName).map_err(|e| Error::io("sync", dir, e))?;
     write_manifest(fs, dir, manifest).map_err(|error| match error {
         PublishError::Before(error) | PublishError::Unknown(error) => error,
     })

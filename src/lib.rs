@@ -46,6 +46,11 @@ pub mod fuzzing;
 mod keyspace;
 mod manifest;
 mod memtable;
+#[cfg(not(feature = "mistakes"))]
+mod mistakes;
+#[cfg(feature = "mistakes")]
+#[doc(hidden)]
+pub mod mistakes;
 mod options;
 #[cfg(any(test, feature = "parts"))]
 #[doc(hidden)]
@@ -54,6 +59,7 @@ mod prefetch;
 mod recovery;
 pub mod repair;
 pub mod salvage;
+pub mod sim;
 mod slice;
 mod stats;
 mod sync;

@@ -12,7 +12,7 @@
 use super::Backup;
 use super::format::{BackupFile, BackupRecord, backup_name};
 use super::repository::{Repository, check_apart, hash_file};
-use crate::checkpoint::write::TableWriter;
+use crate::checkpoint::write::{Purpose, TableWriter};
 use crate::db::Database;
 use crate::error::{Error, Result};
 use crate::fresh;
@@ -162,6 +162,7 @@ impl Creation<'_> {
             database: engine.database,
             options: &engine.options,
             counters: &self.counters,
+            purpose: Purpose::Backup,
         }
     }
 
@@ -328,7 +329,7 @@ impl Creation<'_> {
     fn publish(&self, record: &BackupRecord) -> Result<()> {
         let fs = &*self.db.engine.fs;
         let dir = &self.repository.dir;
-        fs::sync_dir(fs, dir, Barrier::Copy).map_err(|e| Error::io("sync", dir, e))?;
+        fs::sync_dir(fs, dir, Barrier::BackupName).map_err(|e| Error::io("sync", dir, e))?;
         let path = dir.join(backup_name(record.number));
         let new = dir.join(format!("{}.new", backup_name(record.number)));
         let write = || -> std::io::Result<()> {
@@ -337,9 +338,9 @@ impl Creation<'_> {
             }
             let file = fs.open(&new, OpenMode::CreateNew)?;
             fs::write_full(&*file, &record.encode(), 0)?;
-            fs::sync_data(&*file, Barrier::Copy)?;
+            fs::sync_data(&*file, Barrier::BackupRecordContent)?;
             fs.rename(&new, &path)?;
-            fs::sync_dir(fs, dir, Barrier::Copy)
+            fs::sync_dir(fs, dir, Barrier::BackupRecordName)
         };
         write().map_err(|e| {
             let _ = fs.remove(&new);
@@ -378,6 +379,6 @@ fn copy_table(fs: &dyn FileSystem, table: &Table, to: &Path) -> Result<u128> {
         target.start_writeback(at, read as u64);
         at += read as u64;
     }
-    fs::sync_data(&*target, Barrier::Copy).map_err(|e| Error::io("sync", to, e))?;
+    fs::sync_data(&*target, Barrier::BackupContent).map_err(|e| Error::io("sync", to, e))?;
     Ok(hasher.digest128())
 }

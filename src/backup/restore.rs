@@ -15,7 +15,7 @@ use super::list::{choose, list};
 use super::log::{Log, Reached};
 use super::repository::read_record;
 use crate::catalog::Catalog;
-use crate::checkpoint::write::TableWriter;
+use crate::checkpoint::write::{Purpose, TableWriter};
 use crate::content::ContentHash;
 use crate::engine::live_table;
 use crate::error::{Error, Result};
@@ -176,8 +176,14 @@ pub fn restore_to(
     let id = fresh::new_database_id(&**fs, target)?;
     fresh::make_place(&**fs, target)?;
     let (options, counters) = (Builder::default(), Counters::default());
-    let writer =
-        TableWriter { fs, dir: target, database: id, options: &options, counters: &counters };
+    let writer = TableWriter {
+        fs,
+        dir: target,
+        database: id,
+        options: &options,
+        counters: &counters,
+        purpose: Purpose::Copy,
+    };
     let mut next = FileId(1);
     let outcome = write(&writer, request, &record, &log, &reached, &mut next, progress);
     let outcome = outcome.and_then(|restored| {

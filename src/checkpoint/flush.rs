@@ -8,11 +8,12 @@
 //!
 //! A full disk before step 4 discards the table and changes nothing else. The reserve is spent once.
 
-use super::write::TableWriter;
+use super::write::{Purpose, TableWriter};
 use crate::engine::{Engine, Pending, PendingLayer};
 use crate::error::{Error, Result};
 use crate::manifest::RunEntry;
 use crate::memtable::Memtable;
+use crate::mistakes::{Mistake, planted};
 use crate::view::{Layer, Run};
 use crate::wal::log::Reach;
 use std::sync::Arc;
@@ -20,13 +21,14 @@ use std::sync::atomic::Ordering;
 
 impl Engine {
     /// How this engine writes tables.
-    pub fn table_writer(&self) -> TableWriter<'_> {
+    pub fn table_writer(&self, purpose: Purpose) -> TableWriter<'_> {
         TableWriter {
             fs: &self.fs,
             dir: &self.dir,
             database: self.database,
             options: &self.options,
             counters: &self.counters,
+            purpose,
         }
     }
 
@@ -60,13 +62,17 @@ impl Engine {
     }
 
     fn flush_layer(&self, oldest: &Pending) -> Result<()> {
+        if planted(Mistake::ReleasedBeforePublish) {
+            let _ = self.space.release(oldest.lsn);
+        }
         match &oldest.layer {
             PendingLayer::Frozen(memtable) => {
                 let run = self.write_frozen(memtable, oldest)?;
                 let outcome = self.publish_layer(oldest, run.as_slice());
                 if let (Err(Error::NoSpace { .. }), Some(run)) = (&outcome, &run) {
                     // The old manifest is in force; after any other error either may be.
-                    run.tables.iter().for_each(|t| self.table_writer().discard(t.meta().file_id));
+                    let writer = self.table_writer(Purpose::Checkpoint);
+                    run.tables.iter().for_each(|t| writer.discard(t.meta().file_id));
                 }
                 outcome?;
                 self.change_view(|layers| {
@@ -89,14 +95,15 @@ impl Engine {
         }
         // The layer is published, and no longer due. A spare file that cannot be removed is found by the
         // next open.
-        let _ = self.space.release(oldest.lsn);
+        let reset_at = planted(Mistake::LogResetUnderCommitter).then(|| self.log.end());
+        let _ = self.space.release(reset_at.unwrap_or(oldest.lsn));
         Ok(())
     }
 
     fn write_frozen(&self, memtable: &Memtable, oldest: &Pending) -> Result<Option<Arc<Run>>> {
         let bottom = self.published.lock().runs.is_empty();
         let file_id = self.take_file_id();
-        let writer = self.table_writer();
+        let writer = self.table_writer(Purpose::Checkpoint);
         let catalog = self.catalog_at(oldest.seqno);
         let meta =
             writer.write_memtable(memtable, oldest.seqno, Some(&catalog), bottom, file_id)?;
@@ -117,17 +124,21 @@ impl Engine {
 
     /// Publishes a layer's runs (oldest first) as the newest; a replay starts behind the layer.
     fn publish_layer(&self, oldest: &Pending, runs: &[Arc<Run>]) -> Result<()> {
-        self.log.flush(oldest.lsn, Reach::Durable)?;
+        if !planted(Mistake::TableBeforeLog) {
+            self.log.flush(oldest.lsn, Reach::Durable)?;
+        }
         let (keyspaces, next_id) = {
             let catalog = self.catalog.read();
             (catalog.entries_at(oldest.seqno), catalog.next_id)
         };
-        let segment_base = self.space.base_of(oldest.lsn);
+        let past = planted(Mistake::CheckpointAtEndOfLog).then(|| self.log.end());
+        let replay_from = past.unwrap_or(oldest.lsn);
+        let segment_base = self.space.base_of(replay_from);
         self.publish(|manifest| {
             for run in runs {
                 manifest.runs.insert(0, run_entry(run));
             }
-            manifest.checkpoint_lsn = oldest.lsn;
+            manifest.checkpoint_lsn = replay_from;
             manifest.checkpoint_seqno = oldest.seqno;
             manifest.segment_base = segment_base.unwrap_or(manifest.segment_base);
             manifest.epochs.retain(|range| range.end.is_none_or(|end| end > oldest.lsn));

@@ -9,8 +9,10 @@
 //! the last reader has left them. A full disk discards the new tables and changes nothing.
 
 use super::flush::run_entry;
+use super::write::Purpose;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::mistakes::{Mistake, instead, planted};
 use crate::types::Seqno;
 use crate::view::{Layer, Run};
 use std::ops::Range;
@@ -48,18 +50,24 @@ impl Engine {
     fn merge_range(&self, runs: &[Arc<Run>], range: Range<usize>) -> Result<()> {
         let bottom = range.end == runs.len();
         let inputs = &runs[range];
-        let writer = self.table_writer();
+        let writer = self.table_writer(Purpose::Merge);
+        if planted(Mistake::RetiredBeforePublish) {
+            let names = inputs.iter().flat_map(|run| &run.tables);
+            names.for_each(|table| writer.discard(table.meta().file_id));
+        }
         let newest = inputs.first().map_or(Seqno::ZERO, |run| run.max_seqno);
         // Runs hold nothing of a keyspace that was made later than they were.
         let checkpoint = self.published.lock().manifest.checkpoint_seqno;
         let catalog = self.catalog_at(checkpoint);
-        let metas = writer.merge(
-            inputs,
-            &|keyspace| catalog.is_live(keyspace, checkpoint),
-            bottom,
-            &|| self.take_file_id(),
-            &|| self.merge_may_go_on(),
-        );
+        let metas = instead(Mistake::MergeMendsDamage, Mistake::BlocksNotVerified, || {
+            writer.merge(
+                inputs,
+                &|keyspace| catalog.is_live(keyspace, checkpoint),
+                bottom,
+                &|| self.take_file_id(),
+                &|| self.merge_may_go_on(),
+            )
+        });
         let metas = metas.map_err(|e| self.or_poison_if_sync(e))?;
         // After an error other than a full disk the new manifest may be in force, and name them.
         let discard_all = |error: Error| {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, File, FileSystem, OpenMode};
 use crate::manifest::names;
 use crate::memtable::Memtable;
+use crate::mistakes::{Mistake, planted};
 use crate::options::Builder;
 use crate::stats::Counters;
 use crate::table::{DEFAULT_BLOCK_BYTES, TableBuilder, TableMeta, TableOptions};
@@ -26,6 +27,43 @@ pub struct TableWriter<'a> {
     pub database: DatabaseId,
     pub options: &'a Builder,
     pub counters: &'a Counters,
+    pub purpose: Purpose,
+}
+
+/// What tables are written for: it names their syncs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Checkpoint,
+    Merge,
+    Spill,
+    Recovery,
+    Backup,
+    Copy,
+}
+
+impl Purpose {
+    fn content(self) -> Barrier {
+        match self {
+            Purpose::Checkpoint => Barrier::TableContent,
+            Purpose::Merge => Barrier::MergeContent,
+            Purpose::Spill => Barrier::SpillContent,
+            Purpose::Recovery => Barrier::RecoveryContent,
+            Purpose::Backup => Barrier::BackupContent,
+            Purpose::Copy => Barrier::Copy,
+        }
+    }
+
+    fn name(self) -> Barrier {
+        match self {
+            Purpose::Checkpoint => Barrier::TableName,
+            Purpose::Merge => Barrier::MergeName,
+            Purpose::Spill => Barrier::SpillName,
+            // Not asked for: see `recovery/apply.rs`.
+            Purpose::Recovery => Barrier::SegmentName,
+            Purpose::Backup => Barrier::BackupName,
+            Purpose::Copy => Barrier::CopyName,
+        }
+    }
 }
 
 /// A table file under construction.
@@ -59,7 +97,7 @@ impl TableWriter<'_> {
     pub fn finish(&self, table: OpenTable) -> Result<TableMeta> {
         let OpenTable { builder, file, path, file_id } = table;
         let finished = builder.finish().and_then(|meta| {
-            let synced = fs::sync_data(&*file, Barrier::TableContent);
+            let synced = fs::sync_data(&*file, self.purpose.content());
             synced.map_err(|e| Error::io("sync", &path, e)).map(|()| meta)
         });
         match &finished {
@@ -77,7 +115,7 @@ impl TableWriter<'_> {
 
     /// Makes the names of new tables durable.
     pub fn sync_names(&self) -> Result<()> {
-        fs::sync_dir(&**self.fs, self.dir, Barrier::TableName)
+        fs::sync_dir(&**self.fs, self.dir, self.purpose.name())
             .map_err(|e| Error::io("sync", self.dir, e))
     }
 
@@ -199,6 +237,7 @@ impl TableWriter<'_> {
                     range_tombstones: own,
                 });
             }
+            let bottom = bottom || planted(Mistake::TombstonesDropped);
             if bottom {
                 tombstones.clear();
             }

@@ -7,6 +7,7 @@
 use super::{Engine, Pending, PendingLayer, Writer};
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;
+use crate::mistakes::{Mistake, planted};
 use crate::options::Durability;
 use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, MemoryLayer, Run};
@@ -48,14 +49,22 @@ impl Engine {
         apply: impl FnOnce(&Memtable, Seqno) -> Result<()>,
     ) -> Result<Applied> {
         self.check_writable()?;
+        if planted(Mistake::PlacedBeforeRoom) {
+            writer.last_seqno = Seqno(writer.last_seqno.get() + 1);
+        }
+        let mut apply = Some(apply);
+        if planted(Mistake::AppliedBeforeRoom) && writer.started {
+            let seqno = Seqno(writer.last_seqno.get() + 1);
+            apply.take().map_or(Ok(()), |apply| apply(&writer.active, seqno))?;
+        }
         self.make_room(writer, operations.len(), freeing)?;
-        let seqno = Seqno(writer.last_seqno.get() + 1);
+        let placed_already = u64::from(planted(Mistake::PlacedBeforeRoom));
+        let seqno = Seqno(writer.last_seqno.get() + 1 - placed_already);
         let now = self.fs.now_micros();
         // From here on the commit has its place; any failure is final.
-        let outcome = self
-            .log
-            .append(&self.space, seqno, now, operations)
-            .and_then(|lsn| apply(&writer.active, seqno).map(|()| lsn));
+        let outcome = self.log.append(&self.space, seqno, now, operations).and_then(|lsn| {
+            apply.map_or(Ok(()), |apply| apply(&writer.active, seqno)).map(|()| lsn)
+        });
         let lsn = match outcome {
             Ok(lsn) => lsn,
             Err(error) => {
@@ -112,6 +121,9 @@ impl Engine {
 
     /// Waits until a commit is as durable as it asked to be, and makes it visible.
     pub fn settle(&self, applied: Applied, durability: Durability) -> Result<()> {
+        if planted(Mistake::ShownBeforeSync) {
+            self.log.show(applied.seqno)?;
+        }
         match durability {
             Durability::Sync => self.log.flush(applied.lsn, Reach::Durable)?,
             Durability::Buffered => {

@@ -14,6 +14,7 @@
 use super::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::manifest::{EpochRange, Manifest};
+use crate::mistakes::{Mistake, planted};
 use crate::types::{Epoch, Generation, Lsn};
 use crate::wal::buffer::align_up;
 use crate::wal::group::BLOCK_BYTES;
@@ -45,7 +46,10 @@ impl Engine {
         self.space.set_next_segment_bytes(next_bytes);
         // That the manifest which was read is durable is not known: whoever wrote it may have died before
         // it synced the directory. The headers name the generation that certainly is.
-        let certain = Generation(1);
+        let certain = match planted(Mistake::HeaderNamesUnsyncedManifest) {
+            true => self.published.lock().manifest.generation,
+            false => Generation(1),
+        };
         self.begin_epoch(writer, base, certain, self.recovery.live_log, false, edit)?;
         writer.started = true;
         self.background.start(self);
@@ -83,15 +87,18 @@ impl Engine {
         let random = |e| Error::io("draw a random salt for", &self.dir, e);
         let salt = self.fs.random().map_err(random)?;
         let new = NewEpoch { epoch, salt, base, generation };
-        let prepared = self.space.prepare_epoch(new, fresh_only);
-        let prepared = prepared.map_err(|e| self.or_poison(e))?;
-        let first = prepared.first();
+        let prepare = || self.space.prepare_epoch(new, fresh_only).map_err(|e| self.or_poison(e));
+        let ready = if planted(Mistake::EpochNamedFirst) { None } else { Some(prepare()?) };
         let published = self.publish(|manifest| {
             edit(manifest);
             manifest.last_epoch = epoch;
             manifest.clean = false;
+            if planted(Mistake::OldLogStaysLive) {
+                let end = self.recovery.report.tail;
+                manifest.epochs.iter_mut().for_each(|old| old.end = old.end.or(Some(end)));
+            }
             manifest.epochs.push(EpochRange { epoch, salt, start: base, end: None });
-            if !live {
+            if !live && !planted(Mistake::OldLogStaysLive) {
                 manifest.epochs.retain(|range| range.epoch == epoch);
                 manifest.checkpoint_lsn = base.plus(BLOCK_BYTES);
                 manifest.segment_base = base;
@@ -101,11 +108,18 @@ impl Engine {
             Ok(()) => {}
             // The old manifest is in force; after any other error either may be.
             Err(error @ Error::NoSpace { .. }) => {
-                self.space.abandon(prepared);
+                if let Some(prepared) = ready {
+                    self.space.abandon(prepared);
+                }
                 return Err(error);
             }
             Err(error) => return Err(error),
         }
+        let prepared = match ready {
+            Some(prepared) => prepared,
+            None => prepare()?,
+        };
+        let first = prepared.first();
         let generation = self.published.lock().manifest.generation;
         self.space.adopt(prepared);
         self.space.set_generation(generation);

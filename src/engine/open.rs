@@ -5,10 +5,11 @@ use super::{Engine, Published, Writer};
 use crate::catalog::Catalog;
 use crate::checkpoint::Background;
 use crate::checkpoint::flush::run_entry;
-use crate::checkpoint::write::TableWriter;
+use crate::checkpoint::write::{Purpose, TableWriter};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, FileSystem, LockGuard, LockOutcome, PathKind};
 use crate::manifest::{Manifest, names};
+use crate::mistakes::{Mistake, planted};
 use crate::options::Builder;
 use crate::recovery::apply::{Rebuilt, rebuild};
 use crate::recovery::directory::SegmentFile;
@@ -126,7 +127,9 @@ impl Engine {
     fn close_log(&self, writer: &mut Writer) -> Result<()> {
         self.log.check()?;
         let end = self.log.end();
-        self.log.flush(end, Reach::Durable)?;
+        if !planted(Mistake::ClosedBeforeSync) {
+            self.log.flush(end, Reach::Durable)?;
+        }
         // With more live log than that the next open would not be quick.
         let long = self.live_log_bytes() > self.options.sizes.live_log_bytes;
         let scattered = self.recovery.live_segments.len() > CLOSE_OLDER_SEGMENTS;
@@ -184,6 +187,9 @@ fn open_writable(options: Builder, dir: &Path) -> Result<Engine> {
         Plan::Create => create(options, dir, lock),
         Plan::Open(found) => {
             let to_tables = found.needs_apply();
+            if planted(Mistake::OrphansRemovedFirst) {
+                found.orphans.iter().for_each(|name| drop(fs.remove(&dir.join(name))));
+            }
             assemble(options, dir, *found, Some(lock), to_tables)
         }
     }
@@ -200,7 +206,9 @@ fn plan_without_replay(fs: &dyn FileSystem, dir: &Path) -> Result<Found> {
         None => Ok(Found::Nothing),
         Some(directory) if directory.has_manifest => Ok(Found::Database),
         Some(directory) => {
-            directory.check_empty(dir)?;
+            if !planted(Mistake::MissingManifestIsNew) {
+                directory.check_empty(dir)?;
+            }
             Ok(Found::Nothing)
         }
     }
@@ -208,6 +216,11 @@ fn plan_without_replay(fs: &dyn FileSystem, dir: &Path) -> Result<Found> {
 
 fn open_read_only(options: Builder, dir: &Path) -> Result<Engine> {
     let fs = options.file_system.clone();
+    if planted(Mistake::ReadOnlyOpenWrites) {
+        let mut options = options;
+        options.read_only = false;
+        return open_writable(options, dir);
+    }
     let mut last: Option<Error> = None;
     for _ in 0..READ_ONLY_TRIES {
         // Beside a live owner only what is vouched for is sure to be synced.
@@ -295,6 +308,7 @@ fn assemble(
         database: found.manifest.database,
         options: &options,
         counters: &counters,
+        purpose: Purpose::Recovery,
     };
     let mut rebuilt = match rebuild(writer, &cache, &found, to_tables) {
         Err(Error::NoSpace { .. }) if to_tables => {
@@ -426,7 +440,7 @@ pub fn create_dirs(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
             _ => {}
         }
         if let Some(parent) = parent_of(path) {
-            fs::sync_dir(fs, &parent, Barrier::CreateParent)
+            fs::sync_dir(fs, &parent, Barrier::CreateAncestor)
                 .map_err(|e| Error::io("sync", &parent, e))?;
         }
     }

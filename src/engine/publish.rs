@@ -8,6 +8,7 @@ use super::Engine;
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, FileSystem, OpenMode};
 use crate::manifest::{Manifest, names};
+use crate::mistakes::{Mistake, planted};
 use crate::types::Generation;
 use std::path::Path;
 
@@ -67,6 +68,20 @@ pub fn write_manifest(
         let what = format!("the new manifest cannot be read back: {fault}; please report this");
         return Err(PublishError::Before(Error::InvalidArgument(what)));
     }
+    // The first one of a database.
+    let (content, name) = match manifest.generation {
+        Generation(1) => (Barrier::NewManifestContent, Barrier::NewManifestName),
+        _ => (Barrier::ManifestContent, Barrier::ManifestName),
+    };
+    if planted(Mistake::ManifestInPlace) && manifest.generation > Generation(1) {
+        let in_place = || -> std::io::Result<()> {
+            let file = file_system.open(&path, OpenMode::ReadWrite)?;
+            fs::write_full(&*file, &bytes, 0)?;
+            file.set_len(bytes.len() as u64)?;
+            fs::sync_data(&*file, content)
+        };
+        return in_place().map_err(|e| PublishError::Unknown(no_space_is_io(&path, e)));
+    }
     let write = || -> std::io::Result<()> {
         let file = match file_system.open(&new, OpenMode::CreateNew) {
             // An unfinished one of an earlier life.
@@ -77,15 +92,20 @@ pub fn write_manifest(
             outcome => outcome?,
         };
         fs::write_full(&*file, &bytes, 0)?;
-        fs::sync_data(&*file, Barrier::ManifestContent)
+        if planted(Mistake::RenamedBeforeSync) {
+            file_system.rename(&new, &path)?;
+        }
+        fs::sync_data(&*file, content)
     };
     write().map_err(|e| {
         let _ = file_system.remove(&new);
         PublishError::Before(Error::io("write", &new, e))
     })?;
     let rename = || -> std::io::Result<()> {
-        file_system.rename(&new, &path)?;
-        fs::sync_dir(file_system, dir, Barrier::ManifestName)
+        if !planted(Mistake::RenamedBeforeSync) {
+            file_system.rename(&new, &path)?;
+        }
+        fs::sync_dir(file_system, dir, name)
     };
     rename().map_err(|e| PublishError::Unknown(no_space_is_io(&path, e)))
 }

@@ -22,6 +22,7 @@ mod tests;
 
 pub use barrier::Barrier;
 
+use crate::mistakes::{Mistake, planted};
 use std::fmt::Debug;
 use std::io;
 use std::ops::Deref;
@@ -192,6 +193,7 @@ pub fn read_full(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<
     while done < buffer.len() {
         match file.read_at(&mut buffer[done..], offset + done as u64) {
             Ok(0) => break,
+            Ok(count) if planted(Mistake::ShortReadTaken) => return Ok(done + count),
             Ok(count) => done += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -215,6 +217,7 @@ pub fn write_full(file: &dyn File, bytes: &[u8], offset: u64) -> io::Result<()> 
     while done < bytes.len() {
         match file.write_at(&bytes[done..], offset + done as u64) {
             Ok(0) => return Err(io::Error::new(io::ErrorKind::WriteZero, "nothing was written")),
+            Ok(_) if planted(Mistake::ShortWriteTaken) => return Ok(()),
             Ok(count) => done += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -227,7 +230,11 @@ pub fn write_full(file: &dyn File, bytes: &[u8], offset: u64) -> io::Result<()> 
 pub fn sync_data(file: &dyn File, barrier: Barrier) -> io::Result<()> {
     loop {
         match file.sync_data(barrier) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                if planted(Mistake::InterruptedSyncTaken) {
+                    return Ok(());
+                }
+            }
             outcome => return outcome,
         }
     }

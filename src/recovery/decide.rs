@@ -5,6 +5,8 @@
 //! exactly where the log ends)? The table is data, one row for each input, so that it can be tested
 //! whole and mutated by the crash campaign.
 
+use crate::mistakes::{Mistake, planted};
+
 /// What was found where the next group was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
@@ -77,6 +79,15 @@ pub const TABLE: [Row; 24] = {
 
 /// Looks the verdict up.
 pub fn decide(place: Place, vouched: bool, closed: bool) -> Verdict {
+    let bad_sum = matches!(place, Place::BadHeader | Place::BadBody);
+    if (planted(Mistake::MismatchIsEnd) && bad_sum)
+        || (planted(Mistake::ZerosAreEnd) && place == Place::Blank)
+    {
+        return Verdict::End;
+    }
+    if planted(Mistake::TornTailIsDamage) && bad_sum {
+        return Verdict::Damage;
+    }
     TABLE
         .iter()
         .find(|row| (row.0, row.1, row.2) == (place, vouched, closed))

@@ -11,6 +11,7 @@ use super::walk::{GroupPlace, Sink, Walk};
 use crate::error::{Error, Result};
 use crate::fs::FileSystem;
 use crate::manifest::{EpochRange, Manifest, names};
+use crate::mistakes::{Mistake, planted};
 use crate::table::TableMeta;
 use crate::types::{FileId, Lsn, Seqno};
 use crate::wal::group::{BLOCK_BYTES, GroupHeader};
@@ -109,7 +110,8 @@ impl OpenPlan {
 
     /// Whether `apply` has to write before the database can be used.
     pub fn needs_apply(&self) -> bool {
-        !self.manifest.clean || !self.installed.is_empty()
+        let trusted = planted(Mistake::UnsyncedBytesTrusted);
+        (!self.manifest.clean && !trusted) || !self.installed.is_empty()
     }
 }
 
@@ -139,7 +141,9 @@ pub fn plan_judged(
 ) -> Result<Plan> {
     let Some(directory) = Directory::read(fs, dir)? else { return Ok(Plan::Create) };
     if !directory.has_manifest {
-        directory.check_empty(dir)?;
+        if !planted(Mistake::MissingManifestIsNew) {
+            directory.check_empty(dir)?;
+        }
         return Ok(Plan::Create);
     }
     let manifest = read_manifest(fs, dir, reader != Reader::Owner)?;
@@ -222,10 +226,12 @@ fn plan_of(
     }
 
     let mut orphans = directory.temporary.clone();
-    let in_use = |id: &FileId| listed.contains(id) || check.installed.contains_key(id);
+    let by_log = !planted(Mistake::InstalledAreOrphans);
+    let in_use = |id: &FileId| listed.contains(id) || (by_log && check.installed.contains_key(id));
     orphans
         .extend(directory.tables.keys().filter(|id| !in_use(id)).map(|id| names::table_name(*id)));
     let highest = directory.tables.keys().next_back().map_or(0, |id| id.get());
+    let highest = if planted(Mistake::FileIdsUsedAgain) { 0 } else { highest };
     let next_file_id = FileId(manifest.next_file_id.get().max(highest + 1));
     let named_end = directory.segments.iter().map(|s| s.base.plus(s.bytes)).max();
     let ranges_end = manifest.epochs.iter().map(|r| r.end.unwrap_or(r.start)).max();
@@ -417,6 +423,10 @@ impl Sink for Replay<'_> {
                 return Ok(());
             }
             sink.transaction(transaction, header, place)
-        })
+        })?;
+        if let Some(part) = self.assembler.unfinished_part() {
+            let _ = self.sink.transaction(&part, header, place);
+        }
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use super::directory::SegmentFile;
 use crate::error::{Error, Result};
 use crate::fs::{self, File, FileSystem, OpenMode};
 use crate::manifest::{EpochRange, Manifest};
+use crate::mistakes::{Mistake, planted};
 use crate::types::{DatabaseId, Generation, Lsn};
 use crate::wal::buffer::align_up;
 use crate::wal::group::{
@@ -138,6 +139,7 @@ impl Walk<'_> {
                     // Before the first group of a replay nothing is known but where it starts: a group
                     // that names one before that as its predecessor has skipped none.
                     let follows = match &opens {
+                        Ok(_) if planted(Mistake::FirstGroupNotSearched) => last.is_some(),
                         Ok(group) => last.is_some() || group.previous < at,
                         Err(_) => false,
                     };
@@ -148,6 +150,11 @@ impl Walk<'_> {
                         at = start;
                         continue;
                     }
+                }
+                let further = align_up(at.plus(1));
+                if planted(Mistake::ReplayPastHole) && further < segment.header.end() {
+                    (at, last) = (further, None);
+                    continue;
                 }
                 place = here;
                 break;
@@ -224,6 +231,13 @@ impl Walk<'_> {
             Err(GroupFault::Blank) => return Ok(Err(Place::Blank)),
             Err(_) => return Ok(Err(Place::BadHeader)),
         };
+        if planted(Mistake::StaleGroupsAccepted) {
+            let whole = segment.bytes(at, GROUP_HEADER_BYTES + header.body_bytes as usize)?;
+            return Ok(match header.check_body(&whole[GROUP_HEADER_BYTES..]) {
+                Ok(()) => Ok(header),
+                Err(_) => Err(Place::BadBody),
+            });
+        }
         if (header.lsn, header.epoch, header.salt) != (at, range.epoch, range.salt) {
             return Ok(Err(Place::Stale));
         }
@@ -242,7 +256,8 @@ impl Walk<'_> {
             // The first group of a replay follows one that was released.
             None => header.previous <= header.lsn,
         };
-        if !linked {
+        let any = planted(Mistake::LinkNotChecked) || planted(Mistake::GapsAccepted);
+        if !linked && !any {
             return Ok(Err(Place::Unlinked));
         }
         Ok(Ok(header))

@@ -18,7 +18,7 @@ use super::undo::put_back;
 use super::{Plan, PlanId, QUARANTINE, lock};
 use crate::backup::parts::NewRun;
 use crate::catalog::Catalog;
-use crate::checkpoint::write::TableWriter;
+use crate::checkpoint::write::{Purpose, TableWriter};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, FileSystem, PathKind};
 use crate::manifest::{Manifest, RunEntry, names};
@@ -144,7 +144,8 @@ fn write(
 ) -> Result<(Manifest, Vec<u8>)> {
     let (options, counters) = (Builder::default(), Counters::default());
     let database = found.manifest.database;
-    let writer = TableWriter { fs, dir, database, options: &options, counters: &counters };
+    let (options, counters, purpose) = (&options, &counters, Purpose::Copy);
+    let writer = TableWriter { fs, dir, database, options, counters, purpose };
     let mut next = found.next_file_id;
     let mut manifest = found.manifest.clone();
     if found.rebuilds.is_empty() && found.log.is_none() {

@@ -12,7 +12,7 @@ use super::receipt::{LostTable, ManifestState, Receipt, SetAside};
 use super::replay::{Pass, transactions};
 use super::scan::Scan;
 use super::survey::{Survey, TableFile};
-use crate::checkpoint::write::TableWriter;
+use crate::checkpoint::write::{Purpose, TableWriter};
 use crate::error::{Error, Result};
 use crate::fresh;
 use crate::fs::FileSystem;
@@ -162,7 +162,8 @@ impl Build<'_> {
     pub fn writer(&self) -> Option<TableWriter<'_>> {
         let (fs, options, counters) = (self.fs, &self.options, &self.counters);
         let database = self.new_database;
-        self.target.map(|dir| TableWriter { fs, dir, database, options, counters })
+        let purpose = Purpose::Copy;
+        self.target.map(|dir| TableWriter { fs, dir, database, options, counters, purpose })
     }
 
     /// The tables that lie below the log.

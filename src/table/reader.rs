@@ -22,6 +22,7 @@ use super::{BlockCache, Found, ReadMode, SectionInfo, ranges};
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};
 use crate::fs::{File, FileSystem, Mapping};
+use crate::mistakes::{Mistake, planted};
 use crate::slice::Slice;
 use crate::types::{DatabaseId, KeyspaceId};
 use parking_lot::Mutex;
@@ -249,7 +250,12 @@ impl Table {
         let bit = 1 << (ordinal % 64);
         let word = &loaded.verified[ordinal as usize / 64];
         if word.load(Ordering::Acquire) & bit == 0 {
-            self.verify(loaded, ordinal, extent)?;
+            if planted(Mistake::VerifiedDespiteError) {
+                word.fetch_or(bit, Ordering::Release);
+            }
+            if !planted(Mistake::BlocksNotVerified) {
+                self.verify(loaded, ordinal, extent)?;
+            }
             word.fetch_or(bit, Ordering::Release);
         }
         match map.get(extent.offset() as usize..extent.end() as usize) {

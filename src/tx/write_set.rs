@@ -10,6 +10,7 @@
 //! Invariant: spilled tables are unlisted until the commit installs them; a set that is dropped removes
 //! them.
 
+use crate::checkpoint::write::Purpose;
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::engine::{Applied, Engine, Writer};
 use crate::error::{Error, Result};
@@ -207,7 +208,8 @@ impl WriteSet {
             self.spill(index)?;
         }
         let engine = self.engine.clone();
-        engine.table_writer().sync_names().map_err(|e| engine.or_poison_if_sync(e))?;
+        let tables = engine.table_writer(Purpose::Spill);
+        tables.sync_names().map_err(|e| engine.or_poison_if_sync(e))?;
         let tables: Vec<Arc<LiveTable>> = self
             .layers
             .iter()
@@ -262,7 +264,7 @@ impl WriteSet {
         }
         let engine = &self.engine;
         let file_id = engine.take_file_id();
-        let writer = engine.table_writer();
+        let writer = engine.table_writer(Purpose::Spill);
         let meta = writer.write_memtable(memtable, Seqno::MAX, None, false, file_id);
         let Some(meta) = meta.map_err(|e| engine.or_poison_if_sync(e))? else { return Ok(()) };
         engine.counters.spills.add(1);

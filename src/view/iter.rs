@@ -9,6 +9,7 @@
 use super::{Merge, Sight};
 use crate::cursor::Cursor;
 use crate::error::Result;
+use crate::mistakes::{Mistake, planted};
 use crate::slice::Slice;
 use crate::table::Window;
 use std::iter::FusedIterator;
@@ -99,6 +100,9 @@ impl<'a> Range<'a> {
         if !self.done {
             self.pending = self.pull_front().transpose();
             self.done = !matches!(self.pending, Some(Ok(_)));
+            if planted(Mistake::IteratorGoesOn) && matches!(self.pending, Some(Err(_))) {
+                self.done = false;
+            }
         }
     }
 

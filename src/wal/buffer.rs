@@ -12,6 +12,7 @@ use super::log::Reach;
 use super::record::put_witness;
 use super::space::{LogSpace, Segment};
 use crate::error::{Error, Result};
+use crate::mistakes::{Mistake, planted};
 use crate::types::{Epoch, Generation, Lsn, Seqno};
 use std::sync::Arc;
 
@@ -136,7 +137,7 @@ impl Buffer {
             place => place,
         };
         match reach {
-            Reach::Durable => self.align = true,
+            Reach::Durable => self.align = !planted(Mistake::AcknowledgedBlockRewritten),
             Reach::Written => {
                 if let Some(last) = groups.last()
                     && last.end() != align_up(last.end())

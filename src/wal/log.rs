@@ -19,6 +19,7 @@ use super::record;
 use super::space::{LogSpace, Segment};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier};
+use crate::mistakes::{Mistake, planted};
 use crate::stats::Counters;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, in_one_order, yield_now};
 use crate::types::{Epoch, Generation, Lsn, Seqno};
@@ -219,7 +220,7 @@ impl Log {
 
     /// An error if the log failed.
     pub fn check(&self) -> Result<()> {
-        if self.is_poisoned() {
+        if self.is_poisoned() && !planted(Mistake::PublishedAfterFailure) {
             let cause = self.flush.lock().poison.clone();
             let cause = cause.unwrap_or_else(|| Arc::new(io::Error::other("the log failed")));
             return Err(Error::Poisoned { cause });
@@ -304,7 +305,9 @@ impl Log {
             self.gather(expected);
         }
 
+        let panicking = LeaderPanics(self);
         let outcome = self.lead(reach, previous, vouched);
+        std::mem::forget(panicking);
 
         let mut state = self.flush.lock();
         state.leader = false;
@@ -332,6 +335,13 @@ impl Log {
                     self.show_applied(done.last_seqno);
                 }
                 Ok(())
+            }
+            Err(cause)
+                if planted(Mistake::LogGoesOnAfterFailure)
+                    || (planted(Mistake::FullLogGoesOn)
+                        && cause.kind() == io::ErrorKind::StorageFull) =>
+            {
+                Err(Error::Poisoned { cause: Arc::new(cause) })
             }
             Err(cause) => {
                 self.poisoned.store(true, Ordering::Release);
@@ -371,6 +381,11 @@ impl Log {
     /// Writes everything that has gathered, and syncs it if asked.
     fn lead(&self, reach: Reach, previous: Option<(Lsn, u32)>, vouched: Lsn) -> io::Result<Done> {
         let mut taken = self.buffer.lock().take(reach);
+        if planted(Mistake::AcknowledgedBeforeSync) && reach == Reach::Durable {
+            for segment in taken.unsynced.drain(..) {
+                fs::sync_data(&*segment.file, Barrier::LogCommit)?;
+            }
+        }
         if let Some((segment, from)) = taken.pad.take() {
             let zeros = [0_u8; BLOCK_BYTES as usize];
             let bytes = &zeros[..(align_up(from).get() - from.get()) as usize];
@@ -387,7 +402,7 @@ impl Log {
                 lsn: group.lsn,
                 epoch: taken.epoch,
                 salt: taken.salt,
-                durable: vouched,
+                durable: if planted(Mistake::VouchesForUnsynced) { group.lsn } else { vouched },
                 previous: previous.map_or(group.lsn, |(lsn, _)| lsn),
                 previous_crc: previous.map_or(0, |(_, crc)| crc),
                 generation: taken.generation,
@@ -399,7 +414,7 @@ impl Log {
             // Up to the next group in this segment; the last block before a sync is padded whole.
             let written_end = match groups.peek() {
                 Some(next) if next.segment.base == group.segment.base => next.lsn,
-                None if reach == Reach::Written => end,
+                None if reach == Reach::Written || planted(Mistake::PaddingLeftOut) => end,
                 _ => align_up(end),
             };
             group.bytes.resize((written_end.get() - group.lsn.get()) as usize, 0);
@@ -411,9 +426,18 @@ impl Log {
             note(&mut taken.unsynced, group.segment);
             recycled.push(group.bytes);
         }
-        if reach == Reach::Durable {
+        if reach == Reach::Durable && !planted(Mistake::AcknowledgedBeforeSync) {
+            if planted(Mistake::OnlyLastSegmentSynced) && taken.unsynced.len() > 1 {
+                taken.unsynced.drain(..taken.unsynced.len() - 1);
+            }
             for segment in taken.unsynced.drain(..) {
-                fs::sync_data(&*segment.file, Barrier::LogCommit)?;
+                match fs::sync_data(&*segment.file, Barrier::LogCommit) {
+                    Err(_) if planted(Mistake::SyncResultIgnored) => {}
+                    Err(_) if planted(Mistake::FailedSyncRetried) => {
+                        fs::sync_data(&*segment.file, Barrier::LogCommit)?;
+                    }
+                    outcome => outcome?,
+                }
                 self.counters.syncs.add(1);
             }
         }
@@ -428,6 +452,24 @@ impl Log {
             last_seqno: taken.last_seqno,
             only_witness,
         })
+    }
+}
+
+/// A leader that panics (our own bug) must not leave the others waiting for ever: what it wrote is unknown,
+/// and the log is poisoned.
+struct LeaderPanics<'a>(&'a Log);
+
+impl Drop for LeaderPanics<'_> {
+    fn drop(&mut self) {
+        let log = self.0;
+        let mut state = log.flush.lock();
+        state.leader = false;
+        log.poisoned.store(true, Ordering::Release);
+        state.poison.get_or_insert_with(|| Arc::new(io::Error::other("a flush panicked")));
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        log.flushed.notify_all();
+        wakers.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 

@@ -23,6 +23,7 @@ use super::segment::{SegmentHeader, is_segment_length, segment_name};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, File, FileSystem, OpenMode};
 use crate::manifest::names;
+use crate::mistakes::{Mistake, planted};
 use crate::options::Sizes;
 use crate::sync::Mutex;
 use crate::types::{DatabaseId, Epoch, Generation, Lsn};
@@ -390,6 +391,7 @@ impl LogSpace {
             }
             take_spare(&mut state)
         };
+        let recycled = spare.is_some();
         let (from, bytes, file) = match spare {
             Some(spare) => {
                 let opened = self.fs.open(&spare.path, OpenMode::ReadWrite);
@@ -408,11 +410,27 @@ impl LogSpace {
             created_micros: self.fs.now_micros(),
         };
         let path = self.dir.join(segment_name(base));
+        let (content, name) = match recycled {
+            true => (Barrier::RecycledContent, Barrier::RecycledName),
+            false => (Barrier::SegmentContent, Barrier::SegmentName),
+        };
         let attempt = || {
+            if planted(Mistake::HeaderBeforeGrowth) {
+                file.set_len(BLOCK_BYTES)?;
+            }
             fs::write_full(&*file, &header.encode(), 0)?;
-            fs::sync_data(&*file, Barrier::SegmentContent)?;
+            if planted(Mistake::SegmentNamedBeforeSync) {
+                self.fs.rename(&from, &path)?;
+                fs::sync_data(&*file, content)?;
+                return fs::sync_dir(&*self.fs, &self.dir, name);
+            }
+            fs::sync_data(&*file, content)?;
             self.fs.rename(&from, &path)?;
-            fs::sync_dir(&*self.fs, &self.dir, Barrier::SegmentName)
+            fs::sync_dir(&*self.fs, &self.dir, name)?;
+            if planted(Mistake::HeaderBeforeGrowth) {
+                file.set_len(bytes)?;
+            }
+            Ok(())
         };
         attempt().map_err(|e| {
             let error = Error::io("prepare the log segment", &path, e);
@@ -464,7 +482,8 @@ impl LogSpace {
 /// Bytes that groups may use from `position` on, given that a segment takes groups only when its
 /// successor is ready, and that the end of each may be wasted by a group that does not fit.
 fn usable_bytes(segments: &VecDeque<Arc<Segment>>, position: Lsn, group_bytes: usize) -> u64 {
-    let takers = segments.len().saturating_sub(1);
+    let successor = usize::from(!planted(Mistake::GroupsBeforeSuccessor));
+    let takers = segments.len().saturating_sub(successor);
     segments
         .iter()
         .take(takers)
@@ -479,6 +498,9 @@ fn usable_bytes(segments: &VecDeque<Arc<Segment>>, position: Lsn, group_bytes: u
 /// Whether the log has used an eighth of the last segment that may take groups. (Not the first byte: a
 /// database with a few commits stays small.)
 fn runs_low(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> bool {
+    if planted(Mistake::GroupsBeforeSuccessor) {
+        return false;
+    }
     let last_taker = segments.len().checked_sub(2).map(|at| &segments[at]);
     last_taker.is_some_and(|s| position.get() > s.base.get() + s.bytes / 8)
 }

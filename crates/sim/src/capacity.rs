@@ -33,7 +33,7 @@ enum Ending {
 /// Runs every `stride`th case.
 pub fn campaign(name: &str, seed: u64, stride: usize, threads: usize, tally: &Tally) {
     let Some(workload) = workload(name, seed).map(Arc::new) else { return };
-    let count = workload.steps.len() * ROOM.len();
+    let count = cases(&workload);
     std::thread::scope(|scope| {
         for thread in 0..threads {
             let workload = &workload;
@@ -47,6 +47,11 @@ pub fn campaign(name: &str, seed: u64, stride: usize, threads: usize, tally: &Ta
     });
 }
 
+/// How many cases a workload has.
+pub fn cases(workload: &Workload) -> usize {
+    workload.steps.len() * ROOM.len()
+}
+
 /// Repeats one case.
 pub fn replay(name: &str, seed: u64, number: usize, tally: &Tally) {
     if let Some(workload) = workload(name, seed).map(Arc::new) {
@@ -56,23 +61,25 @@ pub fn replay(name: &str, seed: u64, number: usize, tally: &Tally) {
 
 fn one(workload: &Arc<Workload>, number: usize, tally: &Tally) {
     tally.capacities.add(1);
-    let (from, room) = (number / ROOM.len() % workload.steps.len(), ROOM[number % ROOM.len()]);
-    let ending = ENDINGS[number / 3 % ENDINGS.len()];
-    if let Err(failure) = guarded(|| check(workload, from, room, ending)) {
+    if let Err(failure) = guarded(|| check(workload, number)) {
         let (name, seed) = (workload.name, workload.seed);
-        let case = format!(
+        let (from, room, ending) = case(workload, number);
+        let what = format!(
             "workload {name} with room for {room} bytes more from step {from} on, then {ending:?}"
         );
-        tally.failed(&failure, &case, &format!("capacity {name} --seed {seed} --case {number}"));
+        tally.failed(&failure, &what, &format!("capacity {name} --seed {seed} --case {number}"));
     }
 }
 
-fn check(
-    workload: &Arc<Workload>,
-    from: usize,
-    room: u64,
-    ending: &[Ending],
-) -> Result<(), Failure> {
+/// From which step on, how much room, and what is done then.
+fn case(workload: &Workload, number: usize) -> (usize, u64, &'static [Ending]) {
+    let (from, room) = (number / ROOM.len() % workload.steps.len(), ROOM[number % ROOM.len()]);
+    (from, room, ENDINGS[number / 3 % ENDINGS.len()])
+}
+
+/// Checks one case.
+pub fn check(workload: &Arc<Workload>, number: usize) -> Result<(), Failure> {
+    let (from, room, ending) = case(workload, number);
     let disk = SimDisk::with_seed(workload.seed);
     let mut run = Run::new(workload.clone(), disk.clone(), true);
     let violation = Failure::violation;

@@ -2,7 +2,8 @@
 
 use crate::model::State;
 use crate::script::{Change, is_odd, value};
-use highwater::{Database, Durability, Snapshot, Ticket};
+use highwater::{Database, Durability, KeyspaceId, Snapshot, Ticket};
+use std::collections::BTreeMap;
 
 /// Makes changes in a transaction; both kinds have the same calls.
 macro_rules! make {
@@ -116,10 +117,25 @@ pub fn keyspace_of(change: &Change) -> &'static str {
     }
 }
 
-/// A held snapshot must show its state as far as its keyspaces can still be named.
-pub fn check_snapshot(db: &Database, snapshot: &Snapshot, state: &State) -> Result<(), String> {
+/// What a held snapshot shows, and which keyspaces the names stood for when it was taken.
+pub type Held = (State, BTreeMap<String, KeyspaceId>);
+
+/// The keyspaces of a state that is current.
+pub fn held_keyspaces(db: &Database, state: State) -> Held {
+    let id = |name: &String| db.existing_keyspace(name).ok().map(|k| (name.clone(), k.id()));
+    let ids = state.keyspaces().keys().filter_map(id).collect();
+    (state, ids)
+}
+
+/// A held snapshot must show its state as far as its keyspaces can still be named. (One that was dropped
+/// and made again is another.)
+pub fn check_snapshot(db: &Database, snapshot: &Snapshot, held: &Held) -> Result<(), String> {
+    let (state, ids) = held;
     for (name, entries) in state.keyspaces() {
         let Ok(keyspace) = db.existing_keyspace(name) else { continue };
+        if ids.get(name) != Some(&keyspace.id()) {
+            continue;
+        }
         let read = || -> highwater::Result<bool> {
             let mut expected = entries.iter();
             for entry in snapshot.iter(&keyspace)? {

@@ -31,6 +31,13 @@ pub struct Case {
     fails_sync: bool,
 }
 
+/// What a failed sync left, as cases say it, and the row that counts it.
+const PAGES: [(&str, &str); 3] = [
+    ("EIO, pages Dirty", "failed_syncs.dirty"),
+    ("EIO, pages MarkedClean", "failed_syncs.marked_clean"),
+    ("EIO, pages Reverted", "failed_syncs.reverted"),
+];
+
 /// Read operations (of each kind) that are struck, at most.
 const READS: u64 = 60;
 
@@ -143,6 +150,9 @@ pub fn replay(name: &str, seed: u64, number: usize, tally: &Tally) {
 
 fn one(workload: &Arc<Workload>, number: usize, case: &Case, tally: &Tally) {
     tally.faults.add(1);
+    for (text, row) in PAGES {
+        tally.note(row, u64::from(case.what.contains(text)));
+    }
     if let Err(failure) = guarded(|| check(workload, number, case)) {
         let (name, seed) = (workload.name, workload.seed);
         let replay = format!("fault {name} --seed {seed} --case {number}");
@@ -150,7 +160,8 @@ fn one(workload: &Arc<Workload>, number: usize, case: &Case, tally: &Tally) {
     }
 }
 
-fn check(workload: &Arc<Workload>, number: usize, case: &Case) -> Result<(), Failure> {
+/// Checks one case.
+pub fn check(workload: &Arc<Workload>, number: usize, case: &Case) -> Result<(), Failure> {
     let disk = SimDisk::with_seed(workload.seed);
     case.faults.iter().for_each(|fault| disk.inject(fault.clone()));
     let mut run = Run::new(workload.clone(), disk.clone(), !case.invisible);

@@ -10,12 +10,14 @@
 //! - [`rows`]: every row of recovery's decision table, the damaged ones included.
 //! - [`kills`]: the process dies, and the power fails while the next one recovers.
 //! - [`faults`], [`capacity`], [`damage`]: errors, full disks, rotten bytes.
-//! - [`barriers`]: the campaign itself put to the test.
+//! - [`bits`]: every bit of every file of small databases.
+//! - [`barriers`], [`mistakes`]: the campaign itself put to the test, by [`hunt`] and [`scenarios`].
 //! - [`report`]: all of it, counted.
 //!
 //! Every failed case is described by the command that repeats exactly it.
 
 pub mod barriers;
+pub mod bits;
 pub mod capacity;
 pub mod changes;
 pub mod check;
@@ -24,13 +26,16 @@ pub mod crash;
 pub mod damage;
 pub mod effort;
 pub mod faults;
+pub mod hunt;
 pub mod kills;
 pub mod long;
+pub mod mistakes;
 pub mod model;
 pub mod random;
 pub mod report;
 pub mod rows;
 pub mod run;
+pub mod scenarios;
 pub mod script;
 pub mod shrink;
 pub mod small;

@@ -5,7 +5,9 @@ use highwater_sim::crash::{self, DEEP, FULL, QUICK, Recorded};
 use highwater_sim::long::{self, Goal};
 use highwater_sim::report::{Scope, Tally, report};
 use highwater_sim::shrink::keep;
-use highwater_sim::{capacity, damage, effort, faults, kills, rows, script, small};
+use highwater_sim::{
+    barriers, bits, capacity, damage, effort, faults, kills, mistakes, rows, script, small,
+};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,17 +21,21 @@ highwater-sim: the crash campaign of highwater
   crash WORKLOAD [--at CUT:CHOICE,...] [--keep STEPS] [--without SYNC]
   shrink WORKLOAD [--without SYNC]                     the least of a workload that fails
   rows                                                 every row of the decision table
+  barriers [NAME]                                      leaves out syncs and orders; each must be missed
+  mistakes [NAME]                                      plants mistakes; each must be caught
   kill WORKLOAD [--case N] [--at CUT:CHOICE]
   fault WORKLOAD [--case N] [--stride N]
   capacity WORKLOAD [--case N] [--stride N]
   damage DATABASE [--case N] [--stride N]
+  bits [DATABASE] [--stride N]                         every bit of every file of small databases
   operations WORKLOAD                                  what a workload does to the disk
   steps WORKLOAD                                       what it does to the database
 
   all of them: [--seed N] [--threads N] [--effort quick|sparse|full|deep] [--json]
 
-workloads: main, fragments, border, short, random; small ones: commits, packed, groups, table, spilled,
-lives, dropped, recycled, seeded; databases: closed, witnessed, unwitnessed, emptied
+workloads: main, fragments, border, steady, holes, short, random; small ones: commits, packed, groups, table, spilled,
+lives, dropped, recycled, gaps, filled, unsynced,
+merged, little, seeded; databases: closed, witnessed, unwitnessed, emptied
 ";
 
 fn main() -> ExitCode {
@@ -127,6 +133,15 @@ fn run(arguments: &[String]) -> Result<bool, String> {
             Some(case) => damage::replay(name, seed, case, &tally),
             None => damage::campaign(&[name], seed, stride, threads, &tally),
         },
+        "bits" => bits::campaign(
+            &damage::SUBJECTS.map(|subject| if name.is_empty() { subject } else { name }),
+            seed,
+            stride,
+            threads,
+            &tally,
+        ),
+        "mistakes" => return Ok(mistakes::table(seed, threads, name)),
+        "barriers" => return Ok(barriers::table(seed, threads, name)),
         other => return Err(format!("no command {other:?}")),
     }
     if json {
@@ -209,6 +224,7 @@ fn parse(command: &str, arguments: &[String]) -> Result<Options, String> {
         "report" | "rows" => return Ok(options),
         "crash" if ["all", "deep"].contains(&options.name.as_str()) => return Ok(options),
         "damage" => &damage::SUBJECTS,
+        "mistakes" | "barriers" | "bits" => return Ok(options),
         _ => &script::NAMES,
     };
     if known.contains(&options.name.as_str()) {

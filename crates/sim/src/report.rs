@@ -2,9 +2,10 @@
 
 use crate::check::{Failure, FailureKind, Rows};
 use crate::crash::{DEEP, Effort, QUICK, SPARSE};
+use crate::damage::SUBJECTS;
 use crate::long::{self, Goal};
 use crate::rows::{self, row_name};
-use crate::{barriers, capacity, damage, faults, kills, small};
+use crate::{barriers, bits, capacity, damage, faults, kills, mistakes, small};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::sync::Mutex;
@@ -125,7 +126,9 @@ pub const PARTS: &[Part] = &[
     ("faults", faults),
     ("full disks", full_disks),
     ("damage", damage),
-    ("syncs left out", syncs_left_out),
+    ("flipped bits", flipped_bits),
+    ("barriers left out", barriers_left_out),
+    ("planted mistakes", planted_mistakes),
 ];
 
 /// Tries everything. Says on standard error what it is at.
@@ -193,8 +196,17 @@ fn damage(scope: &Scope, tally: &Tally) {
     damage::campaign(&damage::SUBJECTS, scope.seed, stride, scope.threads, tally);
 }
 
-fn syncs_left_out(scope: &Scope, tally: &Tally) {
+fn flipped_bits(scope: &Scope, tally: &Tally) {
+    let (names, stride) = if scope.quick() { (&SUBJECTS[..1], 97) } else { (&SUBJECTS[..], 1) };
+    bits::campaign(names, scope.seed, stride, scope.threads, tally);
+}
+
+fn barriers_left_out(scope: &Scope, tally: &Tally) {
     barriers::campaign(scope.seed, scope.threads, tally);
+}
+
+fn planted_mistakes(scope: &Scope, tally: &Tally) {
+    mistakes::campaign(scope.seed, scope.threads, tally);
 }
 
 /// Parts of the set of images.

@@ -9,7 +9,9 @@
 //!    may be there after the next open.
 //! 2. After `Poisoned`, or after a sync failed for good, no commit returns `Ok` until the next open.
 
-use crate::changes::{apply, check_snapshot, keyspace_of, ticket, transact, transact_optimistic};
+use crate::changes::{
+    Held, apply, check_snapshot, held_keyspaces, keyspace_of, ticket, transact, transact_optimistic,
+};
 use crate::model::{State, hash_of, read_state};
 use crate::script::{Change, Step, Workload, value};
 use highwater::fs::sim::{Mark, SimDisk};
@@ -65,7 +67,7 @@ pub struct Run {
     /// The last commit that readers see; later ones are tickets.
     visible: usize,
     ticket: Option<(Ticket, usize)>,
-    held: Option<(Snapshot, State)>,
+    held: Option<(Snapshot, Held)>,
     faulty: bool,
     poisoned: bool,
     failed_sync: bool,
@@ -240,7 +242,10 @@ impl Run {
             }
             // After poison the model may know of a commit that no reader sees.
             Step::Hold if self.poisoned => {}
-            Step::Hold => self.held = Some((db.snapshot(), self.states[self.visible].clone())),
+            Step::Hold => {
+                let state = self.states[self.visible].clone();
+                self.held = Some((db.snapshot(), held_keyspaces(&db, state)));
+            }
             Step::Release => {
                 if let Some((snapshot, state)) = self.held.take() {
                     let checked = check_snapshot(&db, &snapshot, &state);

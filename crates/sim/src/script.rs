@@ -95,7 +95,7 @@ impl Workload {
 }
 
 /// Names of the workloads with databases of the usual sizes.
-const LARGE: [&str; 5] = ["main", "fragments", "border", "short", "random"];
+const LARGE: [&str; 7] = ["main", "fragments", "border", "steady", "holes", "short", "random"];
 
 /// Names of all workloads.
 pub const NAMES: [&str; LARGE.len() + small::NAMES.len()] = {
@@ -125,6 +125,14 @@ pub fn workload(name: &str, seed: u64) -> Option<Workload> {
         "border" => {
             memory_budget = 3 << 20;
             script.border();
+        }
+        "steady" => {
+            memory_budget = 6 << 20;
+            script.steady();
+        }
+        "holes" => {
+            memory_budget = 6 << 20;
+            script.holes();
         }
         "short" => script.short(),
         _ => script.random(),
@@ -246,6 +254,39 @@ impl Script {
             self.steps.push(Step::Checkpoint);
             self.large("a", 12, 19_000, Sync);
         }
+        self.small("a", Sync);
+    }
+
+    /// Commits over the border of segments, with little else: the log fills, is recycled, and fills again,
+    /// and checkpoints come by themselves, in the middle of commits.
+    fn steady(&mut self) {
+        self.create(&["a"]);
+        self.small("a", Sync);
+        for _ in 0..6 {
+            self.large("a", 30, 20_000, Sync);
+        }
+        for _ in 0..6 {
+            self.large("a", 10, 20_000, Buffered);
+        }
+        self.steps.push(Step::Sync);
+        for _ in 0..4 {
+            self.large("a", 30, 20_000, Sync);
+            self.small("a", Sync);
+            self.small("a", Sync);
+        }
+    }
+
+    /// Unsynced commits on both sides of a segment's border, so that the earlier may be lost and the later
+    /// be there.
+    fn holes(&mut self) {
+        self.create(&["a"]);
+        self.large("a", 30, 20_000, Sync);
+        self.large("a", 14, 20_000, Sync);
+        for _ in 0..3 {
+            self.large("a", 3, 20_000, Buffered);
+            self.small("a", Buffered);
+        }
+        self.steps.push(Step::Sync);
         self.small("a", Sync);
     }
 

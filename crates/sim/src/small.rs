@@ -10,10 +10,12 @@ use crate::script::{Change, Step, Workload, key};
 use highwater::Durability;
 
 /// Names of all small workloads.
-pub const NAMES: [&str; 9] =
-    ["commits", "packed", "groups", "table", "spilled", "lives", "dropped", "recycled", "seeded"];
+pub const NAMES: [&str; 14] = [
+    "commits", "packed", "groups", "table", "spilled", "lives", "dropped", "recycled", "gaps",
+    "filled", "unsynced", "merged", "little", "seeded",
+];
 
-/// The hand-written ones.
+/// The hand-written ones that are short enough for cuts within cuts.
 pub const BY_HAND: &[&str] = NAMES.split_at(8).0;
 
 use Change::{Clear, ExtractIf, PopFirst, PopLast, Put, Remove, RemoveRange, Retain, Undone};
@@ -36,6 +38,20 @@ pub fn workload(name: &str, seed: u64) -> Option<Workload> {
         "lives" => lives(),
         "dropped" => dropped(),
         "recycled" => recycled(),
+        "gaps" => {
+            memory_budget = 512 << 10;
+            gaps()
+        }
+        "filled" => {
+            memory_budget = 512 << 10;
+            filled()
+        }
+        "unsynced" => {
+            memory_budget = 512 << 10;
+            unsynced()
+        }
+        "merged" => merged(),
+        "little" => little(),
         _ => {
             memory_budget = [24 << 10, 48 << 10, 96 << 10, 400 << 10][random.below(4)];
             seeded(&mut random)
@@ -137,6 +153,91 @@ fn recycled() -> Vec<Step> {
     }
     steps.push(one(1, 300, Sync));
     steps.push(one(2, 300, Buffered));
+    steps
+}
+
+/// Unsynced commits on both sides of a segment's border: the earlier may be lost and the later be there.
+fn gaps() -> Vec<Step> {
+    let large = |from: usize, count| (from..from + count).map(|i| put("a", i, 3000)).collect();
+    let mut steps = vec![Step::Create("a"), batch(large(0, 5), Sync)];
+    for round in 0..4 {
+        steps.push(batch(large(round, 1), Buffered));
+        steps.push(one(9 + round, 50, Buffered));
+    }
+    steps.extend([Step::Sync, one(1, 60, Sync)]);
+    steps
+}
+
+/// Fresh and recycled segments take small and larger commits over several borders, with no checkpoint in
+/// between.
+fn filled() -> Vec<Step> {
+    let mut steps = vec![Step::Create("a")];
+    steps.extend((0..12).map(|i| one(i, 50, Sync)));
+    for round in 0..2 {
+        steps.extend((0..13).map(|i| one(i, 6000 + round, Sync)));
+        steps.push(Step::Checkpoint);
+    }
+    // More than is kept for recycling is removed by the checkpoint.
+    steps.extend((0..45).map(|i| one(i, 6000, Sync)));
+    steps.extend([Step::Checkpoint, one(1, 50, Sync)]);
+    steps
+}
+
+/// Checkpoints and closes over commits that are not synced, or not even written.
+fn unsynced() -> Vec<Step> {
+    let mut steps = vec![Step::Create("a"), one(0, 50, Sync)];
+    steps.extend((0..9).map(|i| one(i, 6000, Memory)));
+    steps.push(Step::Checkpoint);
+    steps.push(one(1, 70, Sync));
+    steps.extend((0..3).map(|i| one(i, 2000, Memory)));
+    steps.push(Step::Checkpoint);
+    steps.extend([one(2, 400, Buffered), one(3, 500, Memory), Step::Reopen]);
+    steps.extend([one(4, 400, Memory), Step::Reopen, one(5, 50, Sync)]);
+    steps
+}
+
+/// Merges that retire tables.
+fn merged() -> Vec<Step> {
+    let mut steps = vec![Step::Create("a")];
+    for round in 0..2 {
+        steps.extend([one(1, 300 + round, Sync), Step::Checkpoint]);
+        steps.extend([batch(vec![Remove("a", key(1)), put("a", 2, 80)], Sync), Step::Compact]);
+    }
+    steps.push(one(3, 40, Sync));
+    steps
+}
+
+/// A bit of everything.
+fn little() -> Vec<Step> {
+    let spill = |from: usize| batch((from..from + 9).map(|i| put("b", i, 3000)).collect(), Sync);
+    let mut steps = vec![
+        Step::Create("a"),
+        Step::Create("b"),
+        one(1, 300, Sync),
+        one(2, 100, Buffered),
+        one(3, 100, Memory),
+        Step::Sync,
+        batch(vec![RemoveRange("a", key(0), key(3)), put("a", 4, 60)], Sync),
+        Step::Maintain,
+        Step::Checkpoint,
+        one(5, 200, Sync),
+        spill(0),
+        batch(vec![put("b", 1, 50)], Sync),
+        Step::Checkpoint,
+    ];
+    for round in 0..3 {
+        steps.push(batch((0..3).map(|i| put("a", i, 4000 + round)).collect(), Sync));
+        steps.push(one(7, 100, Buffered));
+    }
+    steps.extend([
+        Step::Compact,
+        Step::Transact("a", key(3), key(4), 30),
+        Step::Reopen,
+        one(8, 100, Sync),
+        Step::Drop("b"),
+        Step::Create("c"),
+        one(9, 100, Sync),
+    ]);
     steps
 }
 

@@ -8,7 +8,7 @@ use highwater_sim::long::{self, Goal};
 use highwater_sim::report::Tally;
 use highwater_sim::script::workload;
 use highwater_sim::shrink::{self, keep};
-use highwater_sim::{barriers, capacity, damage, faults, kills, rows, small};
+use highwater_sim::{bits, capacity, damage, faults, kills, rows, small};
 
 /// The seed of everything here.
 const SEED: u64 = 1;
@@ -170,8 +170,12 @@ fn damaged_files() {
 }
 
 #[test]
-fn every_sync_left_out_is_missed() {
-    for barrier in Barrier::ALL.iter().filter(|barrier| **barrier != Barrier::Copy) {
-        assert!(barriers::is_missed(*barrier, SEED, 1), "{barrier:?} is not missed");
+fn flipped_bits_are_found_or_without_effect() {
+    let tally = Tally::default();
+    bits::campaign(&["closed"], SEED, 997, 1, &tally);
+    passed("bits", &tally);
+    assert!(tally.noted("bit_flips.total") > 50_000 && tally.noted("bit_flips.undetected") == 0);
+    for kind in ["manifest_refused", "log_refused", "table_found_by_reads", "log_without_effect"] {
+        assert!(tally.noted(&format!("bit_flips.{kind}")) > 100, "{kind}");
     }
 }

@@ -2,7 +2,10 @@
 
 use highwater::fs::Barrier;
 use highwater::fs::sim::{EnumerationLimits, Fault, FaultKind, OperationKind, PageState, SimDisk};
+use highwater::mistakes::{Mistake, plant};
 use highwater::{Builder, Database, Durability, Error};
+use highwater_sim::run::Run;
+use highwater_sim::script::workload;
 use std::sync::Arc;
 
 fn options(disk: &SimDisk) -> Builder {
@@ -257,4 +260,21 @@ fn an_empty_buffered_commit_writes_what_it_read() {
         }
         assert_eq!(open(&disk.kill()).existing_keyspace("items").unwrap().len().unwrap(), 1);
     }
+}
+
+/// A planted mistake makes the thread that leads a flush panic. It stayed the leader, and the close of the
+/// database waited for it, for ever.
+#[test]
+fn a_panic_in_a_flush_leaves_nobody_waiting() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        plant(Some(Mistake::AcknowledgedBlockRewritten));
+        let workload = Arc::new(workload("little", 1).unwrap());
+        let mut run = Run::new(workload, SimDisk::with_seed(1), false);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.all()));
+        drop(run);
+        sender.send(outcome.is_err()).unwrap();
+    });
+    let panicked = receiver.recv_timeout(std::time::Duration::from_secs(60));
+    assert_eq!(panicked, Ok(true), "the database was not dropped, or nothing panicked");
 }
