@@ -271,3 +271,28 @@ fn permissions_and_read_only_file_systems_are_told() {
     assert_eq!(disk.content_hash(), before);
     open(false).unwrap();
 }
+
+/// A segment takes groups only when the next one is there: after a death its loss is damage, also when it
+/// held nothing.
+#[test]
+fn a_missing_successor_of_a_segment_with_commits_is_damage() {
+    let disk = highwater::fs::sim::SimDisk::new();
+    let options = |disk: &highwater::fs::sim::SimDisk| {
+        Database::builder().file_system(std::sync::Arc::new(disk.clone())).background(false)
+    };
+    let db = options(&disk).open("/db").unwrap();
+    db.keyspace("items").unwrap().insert("key", "value").unwrap();
+    let left = disk.kill();
+    let is_segment = |path: &PathBuf| path.to_string_lossy().contains("/log-");
+    let mut segments: Vec<_> = left.files().into_iter().map(|(path, _)| path).collect();
+    segments.retain(is_segment);
+    segments.sort();
+    let last = segments.pop().unwrap();
+    assert!(!segments.is_empty());
+    left.remove_file(&last).unwrap();
+    for read_only in [true, false] {
+        let error = options(&left).read_only(read_only).open("/db").unwrap_err();
+        let names_it = matches!(&error, Error::Damage { file, .. } if *file == last);
+        assert!(names_it && error.to_string().contains("the log segment is missing"), "{error:?}");
+    }
+}
