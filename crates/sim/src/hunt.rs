@@ -333,7 +333,7 @@ fn die(
 }
 
 /// Processor time of this thread where the system tells it (Linux), else the time since the first call.
-fn processor_time() -> Duration {
+pub fn processor_time() -> Duration {
     static STARTED: OnceLock<Instant> = OnceLock::new();
     let nanoseconds = std::fs::read_to_string("/proc/thread-self/schedstat")
         .ok()
