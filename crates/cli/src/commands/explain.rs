@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 /// Say what opening a database would do, and why
 ///
 /// Load, replay, trim, or refuse: the plan that the open itself follows, not
-/// carried out. Works beside a live owner; writes nothing.
+/// carried out. Works beside a live owner; writes nothing. It does not read the
+/// tables: `highwater verify` finds damage in them.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   highwater explain ./db

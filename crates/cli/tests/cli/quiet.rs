@@ -198,8 +198,8 @@ fn reading_beside_a_live_owner_changes_nothing() {
     let (mut owner, mut input) = owner(&place);
     rests(&place);
     for args in READING {
-        // A salvage wants no owner beside it.
-        let codes: &[i32] = if args[0] == "salvage" { &[11] } else { &[0] };
+        // These want no owner beside them.
+        let codes: &[i32] = if ["salvage", "repair"].contains(&args[0]) { &[11] } else { &[0] };
         reads(&place, args, codes, None);
     }
     // The owner was not disturbed.

@@ -339,3 +339,27 @@ fn manual_and_completions() {
         assert!(text.contains("follow") && text.contains("show-values"), "{shell}");
     }
 }
+
+/// `docs/cli-json.md` names every key of the snapshots.
+#[test]
+fn every_key_is_documented() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let Ok(text) = std::fs::read_to_string(format!("{root}/docs/cli-json.md")) else { return };
+    // What stands for the names of keyspaces.
+    let names = ["users", "odd", "ships"];
+    let mut keys = std::collections::BTreeSet::new();
+    let snapshots = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/snapshots");
+    for entry in std::fs::read_dir(snapshots).unwrap() {
+        let snapshot = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let words: Vec<&str> = snapshot.split('"').collect();
+        for pair in words.windows(2).filter(|pair| pair[1].starts_with(':')) {
+            keys.insert(pair[0].to_owned());
+        }
+    }
+    assert!(keys.len() > 100, "{keys:?}");
+    for key in keys.iter().filter(|key| !names.contains(&key.as_str())) {
+        let plain = key.strip_suffix("_hex").unwrap_or(key);
+        let is_there = ["`", "\""].iter().any(|q| text.contains(&format!("{q}{plain}{q}")));
+        assert!(is_there, "docs/cli-json.md lacks {key}");
+    }
+}
