@@ -10,8 +10,9 @@
 //! Invariant: nothing is written; the same files give the same plan, leftovers of a repair that broke off
 //! included.
 
+use super::binding::work_id;
 use super::files::{self, FileMark};
-use super::{Action, Plan, PlanId, Refusal};
+use super::{Action, Plan, Refusal};
 use crate::backup::parts::{BackupRecord, Log, Reached, Until};
 use crate::error::{Error, Result};
 use crate::fs::{FileSystem, PathKind};
@@ -28,7 +29,6 @@ use crate::wal::operation::{Operation, Operations};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
 
 /// A table that is to be written anew.
 #[derive(Clone, Debug)]
@@ -163,32 +163,6 @@ pub fn diagnose(
     };
     diagnosis.plan.id = work_id(fs, dir, &diagnosis)?;
     Ok(diagnosis)
-}
-
-/// Binds the plan to every file that it was made of, and to its steps.
-fn work_id(fs: &Arc<dyn FileSystem>, dir: &Path, found: &Diagnosis) -> Result<Option<PlanId>> {
-    if found.plan.actions.is_empty() || !found.plan.refusals.is_empty() {
-        return Ok(None);
-    }
-    let mut hasher = Xxh3::new();
-    let mut add = |file: &FileMark| {
-        hasher.update(file.name.as_bytes());
-        hasher.update(&file.bytes.to_le_bytes());
-        hasher.update(&file.sum.to_le_bytes());
-    };
-    found.originals.iter().for_each(&mut add);
-    for (_, meta) in table_metas(dir, &found.manifest)? {
-        // Those that are not replaced count, too: what is kept is what was checked.
-        let name = names::table_name(meta.file_id);
-        if !found.originals.iter().any(|file| file.name == name)
-            && let Some(file) = files::mark(&**fs, dir, &name)?
-        {
-            add(&file);
-        }
-    }
-    hasher.update(format!("{:?}", found.plan.actions).as_bytes());
-    hasher.update(format!("{:?}", found.plan.last_seqno).as_bytes());
-    Ok(Some(PlanId(hasher.digest())))
 }
 
 fn refused(dir: &Path, refusal: Refusal) -> Diagnosis {

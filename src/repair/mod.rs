@@ -24,6 +24,7 @@
 //! counts of the manifest do not bear out.
 
 mod apply;
+mod binding;
 mod diagnose;
 mod files;
 mod journal;

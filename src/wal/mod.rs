@@ -20,6 +20,7 @@ pub mod group;
 mod interleavings;
 pub mod log;
 pub mod operation;
+mod ready;
 pub mod record;
 pub mod reserve;
 pub mod segment;

@@ -18,6 +18,8 @@
 
 use super::fresh::zero_file;
 use super::group::BLOCK_BYTES;
+pub use super::ready::{NewEpoch, PreparedEpoch, Segment, Spare};
+use super::ready::{runs_low, usable_bytes};
 use super::reserve::{RESERVE_MIN_BYTES, Reserve};
 use super::segment::{SegmentHeader, is_segment_length, segment_name};
 use crate::error::{Error, Result};
@@ -26,47 +28,13 @@ use crate::manifest::names;
 use crate::mistakes::{Mistake, planted};
 use crate::options::Sizes;
 use crate::sync::Mutex;
-use crate::types::{DatabaseId, Epoch, Generation, Lsn};
+use crate::types::{DatabaseId, Generation, Lsn};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A segment that takes no group, on a full disk, in bytes.
 const SEGMENT_TINY_BYTES: u64 = 8 << 10;
-
-/// A named, synced segment file.
-#[derive(Debug)]
-pub struct Segment {
-    /// LSN of the first byte of its header.
-    pub base: Lsn,
-    /// Length in bytes, the header included.
-    pub bytes: u64,
-    /// The open file.
-    pub file: Arc<dyn File>,
-    /// Where it lies.
-    pub path: PathBuf,
-}
-
-impl Segment {
-    /// The LSN just past it, which is the base of the next one.
-    pub fn end(&self) -> Lsn {
-        self.base.plus(self.bytes)
-    }
-
-    /// The LSN of its first group.
-    pub fn first_group(&self) -> Lsn {
-        self.base.plus(BLOCK_BYTES)
-    }
-}
-
-/// A dead file that can become a segment again.
-#[derive(Debug, Clone)]
-pub struct Spare {
-    /// Where it lies.
-    pub path: PathBuf,
-    /// Its length in bytes.
-    pub bytes: u64,
-}
 
 /// Hands out ready segments and takes dead ones back.
 #[derive(Debug)]
@@ -81,31 +49,6 @@ pub struct LogSpace {
     /// Held while segments are made, so that they follow each other.
     making: Mutex<()>,
     state: Mutex<State>,
-}
-
-/// What the segments of an epoch have in common.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NewEpoch {
-    pub epoch: Epoch,
-    pub salt: u64,
-    /// Where its first segment starts.
-    pub base: Lsn,
-    /// A manifest generation that is durable for certain.
-    pub generation: Generation,
-}
-
-/// An epoch whose first segments are ready and that no manifest names yet.
-#[derive(Debug)]
-pub struct PreparedEpoch {
-    new: NewEpoch,
-    segments: VecDeque<Arc<Segment>>,
-}
-
-impl PreparedEpoch {
-    /// Its first segment.
-    pub fn first(&self) -> Arc<Segment> {
-        self.segments[0].clone()
-    }
 }
 
 #[derive(Debug, Default)]
@@ -477,32 +420,6 @@ impl LogSpace {
         }
         outcome
     }
-}
-
-/// Bytes that groups may use from `position` on, given that a segment takes groups only when its
-/// successor is ready, and that the end of each may be wasted by a group that does not fit.
-fn usable_bytes(segments: &VecDeque<Arc<Segment>>, position: Lsn, group_bytes: usize) -> u64 {
-    let successor = usize::from(!planted(Mistake::GroupsBeforeSuccessor));
-    let takers = segments.len().saturating_sub(successor);
-    segments
-        .iter()
-        .take(takers)
-        .filter(|s| s.end() > position)
-        .map(|s| {
-            let from = position.max(s.first_group());
-            (s.end().get() - from.get()).saturating_sub(group_bytes as u64 + BLOCK_BYTES)
-        })
-        .sum()
-}
-
-/// Whether the log has used an eighth of the last segment that may take groups. (Not the first byte: a
-/// database with a few commits stays small.)
-fn runs_low(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> bool {
-    if planted(Mistake::GroupsBeforeSuccessor) {
-        return false;
-    }
-    let last_taker = segments.len().checked_sub(2).map(|at| &segments[at]);
-    last_taker.is_some_and(|s| position.get() > s.base.get() + s.bytes / 8)
 }
 
 /// The largest spare, so that a log that grew once keeps its large segments.

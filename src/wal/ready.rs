@@ -1,0 +1,97 @@
+//! What [`space`](super::space) hands out and takes back: segments that are ready, dead files, the
+//! segments of an epoch that is about to begin; and how much room a row of segments has.
+//!
+//! Invariant of a row: contiguous in LSN, ascending; the last one takes no group yet.
+
+use super::group::BLOCK_BYTES;
+use crate::fs::File;
+use crate::mistakes::{Mistake, planted};
+use crate::types::{Epoch, Generation, Lsn};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A named, synced segment file.
+#[derive(Debug)]
+pub struct Segment {
+    /// LSN of the first byte of its header.
+    pub base: Lsn,
+    /// Length in bytes, the header included.
+    pub bytes: u64,
+    /// The open file.
+    pub file: Arc<dyn File>,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+impl Segment {
+    /// The LSN just past it, which is the base of the next one.
+    pub fn end(&self) -> Lsn {
+        self.base.plus(self.bytes)
+    }
+
+    /// The LSN of its first group.
+    pub fn first_group(&self) -> Lsn {
+        self.base.plus(BLOCK_BYTES)
+    }
+}
+
+/// A dead file that can become a segment again.
+#[derive(Debug, Clone)]
+pub struct Spare {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+/// What the segments of an epoch have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewEpoch {
+    pub epoch: Epoch,
+    pub salt: u64,
+    /// Where its first segment starts.
+    pub base: Lsn,
+    /// A manifest generation that is durable for certain.
+    pub generation: Generation,
+}
+
+/// An epoch whose first segments are ready and that no manifest names yet.
+#[derive(Debug)]
+pub struct PreparedEpoch {
+    pub(super) new: NewEpoch,
+    pub(super) segments: VecDeque<Arc<Segment>>,
+}
+
+impl PreparedEpoch {
+    /// Its first segment.
+    pub fn first(&self) -> Arc<Segment> {
+        self.segments[0].clone()
+    }
+}
+
+/// Bytes that groups may use from `position` on, given that a segment takes groups only when its
+/// successor is ready, and that the end of each may be wasted by a group that does not fit.
+pub fn usable_bytes(segments: &VecDeque<Arc<Segment>>, position: Lsn, group_bytes: usize) -> u64 {
+    let successor = usize::from(!planted(Mistake::GroupsBeforeSuccessor));
+    let takers = segments.len().saturating_sub(successor);
+    segments
+        .iter()
+        .take(takers)
+        .filter(|s| s.end() > position)
+        .map(|s| {
+            let from = position.max(s.first_group());
+            (s.end().get() - from.get()).saturating_sub(group_bytes as u64 + BLOCK_BYTES)
+        })
+        .sum()
+}
+
+/// Whether the log has used an eighth of the last segment that may take groups. (Not the first byte: a
+/// database with a few commits stays small.)
+pub fn runs_low(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> bool {
+    if planted(Mistake::GroupsBeforeSuccessor) {
+        return false;
+    }
+    let last_taker = segments.len().checked_sub(2).map(|at| &segments[at]);
+    last_taker.is_some_and(|s| position.get() > s.base.get() + s.bytes / 8)
+}
