@@ -180,6 +180,11 @@ impl<'p> Pass<'p> {
             Ok(Plan::Create) => Ok(Vec::new()),
             Ok(Plan::Open(plan)) => {
                 self.found.explanation = Some(explanation(self.dir, &plan)?);
+                // Behind the tail that recovery decided on nothing was promised: a group there whose
+                // run was never synced may have lost the one before it.
+                let tail = plan.tail.at;
+                let is_promised = |(from, _): (Lsn, Lsn)| align_up(from) < tail;
+                self.found.findings.retain(|found| found.lsn_range.is_none_or(is_promised));
                 Ok(plan.installed)
             }
             Err(error @ Error::Damage { .. }) => {
