@@ -11,4 +11,5 @@ mod records;
 mod rescue;
 mod snapshots;
 mod support;
+mod sweep;
 mod trouble;
