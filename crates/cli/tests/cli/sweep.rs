@@ -161,7 +161,7 @@ fn commands_agree_on_damaged_databases() {
             run(place, args, &case, &before);
         }
         for (path, bytes) in &before {
-            if !sound.get(path).is_some_and(|was| was == bytes) && !bytes.is_empty() {
+            if sound.get(path).is_none_or(|was| was != bytes) && !bytes.is_empty() {
                 let shown = path.display().to_string();
                 let at = (seed.wrapping_mul(7919) % bytes.len() as u64).to_string();
                 run(place, &["page", &shown, &at, "--annotate"], &case, &before);
