@@ -14,6 +14,8 @@ use std::io::BufReader;
 mod csv_form;
 #[path = "../../crates/cli/src/jsonl_form.rs"]
 mod jsonl_form;
+#[path = "../../crates/cli/src/mdb_form.rs"]
+mod mdb_form;
 #[path = "../../crates/cli/src/records.rs"]
 mod records;
 #[path = "../../crates/cli/src/text.rs"]
