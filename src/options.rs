@@ -238,6 +238,12 @@ impl Builder {
         self.memory_budget / 4
     }
 
+    /// Bytes of changes from which on a transaction commits as a table: written once, instead of once into
+    /// the log and again by the checkpoint.
+    pub(crate) fn install_from(&self) -> usize {
+        (self.write_set_limit() / 8).max(1 << 20).min(self.write_set_limit())
+    }
+
     /// Bytes of log that may be live before a checkpoint is due.
     pub(crate) fn live_log_limit(&self) -> u64 {
         (self.memory_budget as u64).max(self.sizes.live_log_bytes)

@@ -166,6 +166,23 @@ impl TableWriter<'_> {
         outcome
     }
 
+    /// Writes changes that ascend, removals as tombstones. `None` if there are none.
+    pub fn write_changes<'c>(
+        &self,
+        mut changes: impl Iterator<Item = (KeyspaceId, &'c [u8], Option<&'c [u8]>)>,
+        file_id: FileId,
+    ) -> Result<Option<TableMeta>> {
+        let mut table: Option<OpenTable> = None;
+        let added = changes.try_for_each(|(keyspace, key, value)| {
+            self.opened(&mut table, file_id)?.add(keyspace, key, value)
+        });
+        let outcome = added.and_then(|()| table.map(|open| self.finish(open)).transpose());
+        if outcome.is_err() {
+            self.discard(file_id);
+        }
+        outcome
+    }
+
     fn opened<'t>(
         &self,
         table: &'t mut Option<OpenTable>,

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::memtable::Memtable;
 use crate::table::{BlockCache, TableMeta};
 use crate::types::{FileId, Seqno};
-use crate::view::{Layer, LiveTable, MemoryLayer, Run};
+use crate::view::{Layer, LiveTable, MemoryLayer, Run, runs_of};
 use crate::wal::group::GroupHeader;
 use crate::wal::operation::{Operation, OperationFault, Operations};
 use std::sync::Arc;
@@ -191,10 +191,14 @@ impl TransactionSink for Rebuild<'_> {
             self.seal()?;
             self.last_seqno = seqno;
         }
+        let mut tables = Vec::with_capacity(installed.len());
         for meta in installed {
-            self.check_installed(&meta)?;
-            self.push_run(meta, seqno, 0);
+            let table = open_table(self.writer, self.cache, meta);
+            // The footer is the one that the log names.
+            table.sections()?;
+            tables.push(table);
         }
+        self.layers.extend(runs_of(tables, seqno).into_iter().map(Layer::Run));
         Ok(())
     }
 }
@@ -235,11 +239,4 @@ pub fn apply_operations(
         applied.map_err(ApplyError::Failed)?;
     }
     Ok(())
-}
-
-impl Rebuild<'_> {
-    /// The footer of an installed table is the one that the log names.
-    fn check_installed(&self, meta: &TableMeta) -> Result<(), Error> {
-        open_table(self.writer, self.cache, meta.clone()).sections().map(|_| ())
-    }
 }

@@ -14,6 +14,7 @@ pub mod optimistic;
 pub mod pops;
 pub mod reads;
 pub mod snapshot;
+pub mod staged;
 pub mod ticket;
 pub mod write;
 pub mod write_set;

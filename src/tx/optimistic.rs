@@ -77,7 +77,7 @@ impl OptimisticTx {
         OptimisticTx {
             view,
             at,
-            set: WriteSet::new(db.engine.clone()),
+            set: WriteSet::new(db.engine.clone(), Vec::new()),
             edges: Edges::default(),
             read: Vec::new(),
             reads: Mutex::default(),
@@ -94,7 +94,7 @@ impl OptimisticTx {
     fn source(&self, keyspace: &Keyspace) -> Result<Source<'_>> {
         keyspace.check(&self.db.engine, self.at)?;
         self.edges.write(&self.set)?;
-        Ok(Source { own: self.set.layers(), view: &self.view, at: self.at })
+        Ok(Source { own: self.set.layers()?, view: &self.view, at: self.at })
     }
 
     fn note_point(&self, keyspace: &Keyspace, key: &[u8]) {

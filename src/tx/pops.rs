@@ -75,7 +75,7 @@ impl Edges {
         back: bool,
     ) -> Result<Option<Taken>> {
         let edge = self.edges.get_mut().entry(keyspace).or_default();
-        edge.read_ahead(&Source { own: set.layers(), view, at }, keyspace, back)?;
+        edge.read_ahead(&Source { own: set.layers()?, view, at }, keyspace, back)?;
         let side = if back { &mut edge.back } else { &mut edge.front };
         let Some((key, _)) = side.ahead.front() else { return Ok(None) };
         if key.len() == MAX_KEY_BYTES {

@@ -125,7 +125,8 @@ macro_rules! write_methods {
             self.edges.write(&self.set)?;
             self.edges.removed_many(keyspace.id());
             // The layers are kept while they are read; changes go on top of them, behind the reader.
-            let own = self.set.layers().to_vec();
+            let own = self.set.layers()?.to_vec();
+            self.set.stage();
             let view = self.view.clone();
             let source = Source { own: &own, view: &view, at: self.at };
             for entry in source.range(keyspace.id(), lower, upper) {
@@ -157,7 +158,8 @@ macro_rules! write_methods {
             self.edges.write(&self.set)?;
             self.edges.removed_many(keyspace.id());
             // As in `retain`.
-            self.read = self.set.layers().to_vec();
+            self.read = self.set.layers()?.to_vec();
+            self.set.stage();
             let source = Source { own: &self.read, view: &self.view, at: self.at };
             let range = source.range(keyspace.id(), lower, upper);
             Ok(ExtractIf::new(&mut self.set, range, keyspace.id(), wanted))
@@ -230,14 +232,15 @@ impl std::fmt::Debug for WriteTx {
 impl WriteTx {
     pub(crate) fn begin(db: &Database) -> Result<WriteTx> {
         db.engine.check_writable()?;
-        let writer = db.engine.writer.lock_arc();
+        let mut writer = db.engine.writer.lock_arc();
         db.engine.check_writable()?;
         let at = writer.last_seqno;
+        let buffer = std::mem::take(&mut writer.scratch);
         Ok(WriteTx {
             view: db.engine.view.load_full(),
             writer,
             at,
-            set: WriteSet::new(db.engine.clone()),
+            set: WriteSet::new(db.engine.clone(), buffer),
             edges: Edges::default(),
             read: Vec::new(),
             durability: db.engine.options.durability,
@@ -253,7 +256,7 @@ impl WriteTx {
     fn source(&self, keyspace: &Keyspace) -> Result<Source<'_>> {
         keyspace.check(&self.db.engine, self.at)?;
         self.edges.write(&self.set)?;
-        Ok(Source { own: self.set.layers(), view: &self.view, at: self.at })
+        Ok(Source { own: self.set.layers()?, view: &self.view, at: self.at })
     }
 
     #[inline]

@@ -2,27 +2,39 @@
 //!
 //! A stack of layers, newest first: private memtables, sealed ones for savepoints below, and tables for
 //! what was spilled because it grew past the transaction's share of memory. Each layer hides what lies
-//! below it, first among themselves, then in the database.
+//! below it, first among themselves, then in the database. On top of them lie *staged* changes, without
+//! order, as long as the transaction does not read: a read puts them into the newest memtable, and the
+//! changes after it go there directly, until some hundred came without a read between them.
 //!
-//! A small set is encoded into the log as operations, oldest layer first. A set that spilled spills
-//! whole, and commits by naming its tables.
+//! A small set is encoded into the log as operations, oldest layer first. A larger one, and one that
+//! spilled, becomes tables as a whole, and commits by naming them.
 //!
-//! Invariant: spilled tables are unlisted until the commit installs them; a set that is dropped removes
-//! them.
+//! Invariants: spilled tables are unlisted until the commit installs them; a set that is dropped removes
+//! them. While changes are staged there is a memtable on top of the layers.
 
+use super::staged::Staged;
 use crate::checkpoint::write::Purpose;
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::engine::{Applied, Engine, Writer};
 use crate::error::{Error, Result};
+use crate::memtable::Memtable;
 use crate::recovery::apply::{ApplyError, apply_operations};
 use crate::types::{KeyspaceId, Seqno};
-use crate::view::{Layer, LiveTable, MemoryLayer, Run};
+use crate::view::{Layer, LiveTable, MemoryLayer, Run, runs_of};
 use crate::wal::operation::Operation;
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The seqno of everything in a write set; it takes its real one when it commits.
 const OWN: Seqno = Seqno(1);
+/// Larger values go into a memtable, which takes memory for each of them alone.
+const STAGED_VALUE_MAX_BYTES: usize = 64 << 10;
+/// Staged changes take no more than this, whatever the budget: places in them are 32 bits.
+const STAGED_MAX_BYTES: usize = 1 << 30;
+/// After so many changes without a read between them the next ones are staged.
+const STAGE_AFTER: u32 = 256;
 
 /// A savepoint: the number of layers below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +49,16 @@ pub struct WriteSet {
     engine: Arc<Engine>,
     /// Newest first. The first is the memtable that takes changes, once there are any.
     layers: Vec<Layer>,
+    /// Changes above all layers. Empty unless `staging`.
+    staged: Mutex<Staged>,
+    /// What the staged changes may take before they are spilled, in bytes.
+    staged_limit: usize,
+    /// Changes are staged.
+    staging: AtomicBool,
+    /// There was a read since the last change that was not staged.
+    read: AtomicBool,
+    /// Changes without a read between them that were not staged.
+    unread: u32,
     spilled: bool,
     serial: u64,
     savepoints: Vec<Savepoint>,
@@ -47,10 +69,16 @@ pub struct WriteSet {
 }
 
 impl WriteSet {
-    pub fn new(engine: Arc<Engine>) -> WriteSet {
+    /// An empty set that uses `buffer` for its changes.
+    pub fn new(engine: Arc<Engine>, buffer: Vec<u8>) -> WriteSet {
         WriteSet {
             engine,
             layers: Vec::new(),
+            staged: Mutex::new(Staged::with_buffer(buffer)),
+            staged_limit: 0,
+            staging: AtomicBool::new(true),
+            read: AtomicBool::new(false),
+            unread: 0,
             spilled: false,
             serial: 0,
             savepoints: Vec::new(),
@@ -59,14 +87,23 @@ impl WriteSet {
         }
     }
 
-    /// The layers, newest first.
-    pub fn layers(&self) -> &[Layer] {
-        &self.layers
+    /// The layers, newest first, for a reader.
+    #[inline]
+    pub fn layers(&self) -> Result<&[Layer]> {
+        self.note_read();
+        self.pour()?;
+        Ok(&self.layers)
+    }
+
+    /// The changes that follow are not read for a while.
+    pub fn stage(&mut self) {
+        *self.staging.get_mut() = true;
     }
 
     /// Whether nothing was changed.
     pub fn is_empty(&self) -> bool {
         self.failed.is_none()
+            && self.staged.lock().is_empty()
             && self.layers.iter().all(|layer| match layer {
                 Layer::Memory(memtable) => memtable.is_empty(),
                 Layer::Run(_) => false,
@@ -76,14 +113,82 @@ impl WriteSet {
     pub fn insert(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) -> Result<()> {
         super::check_key(key)?;
         super::check_value(value)?;
-        self.prepare(keyspace)?;
-        self.top().writer().insert(keyspace, key, OWN, Some(value)).map(drop)
+        self.change(keyspace, key, Some(value))
     }
 
     pub fn remove(&mut self, keyspace: KeyspaceId, key: &[u8]) -> Result<()> {
         super::check_key(key)?;
-        self.prepare(keyspace)?;
-        self.top().writer().insert(keyspace, key, OWN, None).map(drop)
+        self.change(keyspace, key, None)
+    }
+
+    #[inline]
+    fn change(&mut self, keyspace: KeyspaceId, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        if self.keyspaces.last() != Some(&keyspace) {
+            self.keyspaces.insert(keyspace);
+        }
+        let fits = value.is_none_or(|value| value.len() <= STAGED_VALUE_MAX_BYTES);
+        if !(*self.staging.get_mut() && fits) {
+            return self.change_memtable(keyspace, key, value);
+        }
+        let staged = self.staged.get_mut();
+        if staged.is_empty() {
+            self.top();
+            let taken: usize = self.layers.iter().map(memory_bytes).sum();
+            let limit = self.engine.options.write_set_limit().saturating_sub(taken);
+            self.staged_limit = limit.min(STAGED_MAX_BYTES);
+        } else if staged.bytes() > self.staged_limit {
+            // Room is made first, so that a full disk changes nothing.
+            self.spill_all()?;
+        }
+        self.staged.get_mut().push(keyspace, key, value);
+        Ok(())
+    }
+
+    fn change_memtable(
+        &mut self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        self.pour()?;
+        if std::mem::take(self.read.get_mut()) {
+            self.unread = 0;
+        }
+        self.unread += 1;
+        if self.unread >= STAGE_AFTER {
+            self.unread = 0;
+            self.stage();
+        }
+        self.spill_if_large()?;
+        self.top().writer().insert(keyspace, key, OWN, value).map(drop)
+    }
+
+    /// Puts staged changes into the newest memtable.
+    #[inline]
+    fn pour(&self) -> Result<()> {
+        if self.staging.load(Ordering::Acquire) { self.pour_staged() } else { Ok(()) }
+    }
+
+    /// Notes that the transaction reads.
+    #[inline]
+    fn note_read(&self) {
+        if !self.read.load(Ordering::Relaxed) {
+            self.read.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn pour_staged(&self) -> Result<()> {
+        let mut staged = self.staged.lock();
+        if !staged.is_empty() {
+            let Some(Layer::Memory(memtable)) = self.layers.first() else {
+                unreachable!("there is a memtable below staged changes");
+            };
+            apply(memtable, OWN, staged.operations())?;
+            staged.clear();
+        }
+        self.staging.store(false, Ordering::Release);
+        Ok(())
     }
 
     pub fn remove_range(&mut self, keyspace: KeyspaceId, range: RangeTombstone) -> Result<()> {
@@ -102,6 +207,7 @@ impl WriteSet {
 
     /// Hides a range of a keyspace that was touched. The bounds are made from keys.
     pub fn hide(&self, keyspace: KeyspaceId, range: RangeTombstone) -> Result<()> {
+        self.pour()?;
         match self.layers.first() {
             Some(Layer::Memory(memtable)) => memtable.writer().delete_range(keyspace, range, OWN),
             _ => unreachable!("touched sets have a memtable on top"),
@@ -113,8 +219,9 @@ impl WriteSet {
         &self.keyspaces
     }
 
-    /// Before a change: room is made first, so that a full disk changes nothing.
+    /// Before a change of a memtable: room is made first, so that a full disk changes nothing.
     fn prepare(&mut self, keyspace: KeyspaceId) -> Result<()> {
+        self.pour()?;
         if self.keyspaces.last() != Some(&keyspace) {
             self.keyspaces.insert(keyspace);
         }
@@ -123,6 +230,9 @@ impl WriteSet {
 
     /// Seals what is there, so that it can be come back to.
     pub fn savepoint(&mut self) -> Savepoint {
+        if let Err(error) = self.pour() {
+            self.fail(error);
+        }
         let fresh = matches!(self.layers.first(), Some(Layer::Memory(m)) if m.is_empty());
         let depth = self.layers.len() - usize::from(fresh);
         if !fresh {
@@ -144,6 +254,7 @@ impl WriteSet {
             ));
         };
         self.savepoints.truncate(at + 1);
+        self.staged.get_mut().clear();
         let gone = self.layers.len() - savepoint.depth;
         for layer in self.layers.drain(..gone) {
             retire(&layer);
@@ -163,13 +274,21 @@ impl WriteSet {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        if self.spilled {
+        let engine = self.engine.clone();
+        let in_memory = self.memory_bytes();
+        if self.spilled || in_memory > engine.options.install_from() {
             return self.install(writer);
         }
-        let mut operations = std::mem::take(&mut writer.scratch);
-        operations.clear();
-        self.encode(&mut operations);
-        let outcome = commit_operations(&self.engine.clone(), writer, &operations);
+        let only_staged =
+            self.layers.iter().all(|layer| memory(layer).is_none_or(|m| m.is_empty()));
+        if !only_staged {
+            self.pour()?;
+        }
+        let mut operations = std::mem::take(self.staged.get_mut()).into_buffer();
+        if !only_staged {
+            self.encode(&mut operations);
+        }
+        let outcome = commit_operations(&engine, writer, &operations);
         // A large buffer is not kept for small commits.
         if operations.capacity() <= SCRATCH_MAX_BYTES {
             writer.scratch = operations;
@@ -204,9 +323,7 @@ impl WriteSet {
 
     /// Spills what is left in memory, makes all tables durable, and installs them with one record.
     fn install(&mut self, writer: &mut Writer) -> Result<Applied> {
-        for index in 0..self.layers.len() {
-            self.spill(index)?;
-        }
+        self.spill_all()?;
         let engine = self.engine.clone();
         let tables = engine.table_writer(Purpose::Spill);
         tables.sync_names().map_err(|e| engine.or_poison_if_sync(e))?;
@@ -225,9 +342,7 @@ impl WriteSet {
             table.meta().encode(&mut meta);
             Operation::InstallTable { meta: &meta }.encode(&mut operations);
         }
-        let applied = engine.install(writer, &operations, |seqno| {
-            tables.iter().map(|table| Run::new(vec![table.clone()], seqno, seqno, 0)).collect()
-        });
+        let applied = engine.install(writer, &operations, |seqno| runs_of(tables, seqno));
         match &applied {
             // The tables are the database's now. After poison the log may name them too.
             Ok(_) | Err(Error::Poisoned { .. }) => self.layers.clear(),
@@ -246,14 +361,46 @@ impl WriteSet {
         }
     }
 
+    fn memory_bytes(&mut self) -> usize {
+        self.layers.iter().map(memory_bytes).sum::<usize>() + self.staged.get_mut().bytes()
+    }
+
     fn spill_if_large(&mut self) -> Result<()> {
-        let in_memory: usize = self.layers.iter().map(memory_bytes).sum();
-        if in_memory <= self.engine.options.write_set_limit() {
+        if self.memory_bytes() <= self.engine.options.write_set_limit() {
             return Ok(());
         }
-        let outcome = (0..self.layers.len()).try_for_each(|index| self.spill(index));
+        self.spill_all()
+    }
+
+    /// Turns everything in memory into tables.
+    fn spill_all(&mut self) -> Result<()> {
+        let outcome = (0..self.layers.len())
+            .try_for_each(|index| self.spill(index))
+            .and_then(|()| self.spill_staged());
         self.top();
         outcome
+    }
+
+    fn spill_staged(&mut self) -> Result<()> {
+        let staged = self.staged.get_mut();
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let engine = &self.engine;
+        let sorted = staged.sort();
+        let written = engine
+            .table_writer(Purpose::Spill)
+            .write_changes(sorted.changes(), engine.take_file_id());
+        let Some(meta) = written.map_err(|e| engine.or_poison_if_sync(e))? else { return Ok(()) };
+        drop(sorted);
+        staged.clear();
+        engine.counters.spills.add(1);
+        let run = Run::new(vec![engine.live_table(meta)], Seqno::ZERO, Seqno::ZERO, 0);
+        // A memtable on top is empty by now.
+        let at = usize::from(matches!(self.layers.first(), Some(Layer::Memory(_))));
+        self.layers.insert(at, Layer::Run(run));
+        self.spilled = true;
+        Ok(())
     }
 
     /// Turns a layer in memory into a table.
@@ -290,19 +437,26 @@ pub fn commit_operations(
     writer: &mut Writer,
     operations: &[u8],
 ) -> Result<Applied> {
-    engine.apply(writer, operations, false, |memtable, seqno| {
-        apply_operations(memtable, seqno, operations, &mut |_| Ok(())).map_err(|e| match e {
-            ApplyError::Failed(error) => error,
-            ApplyError::Fault(fault) => Error::InvalidArgument(fault.to_string()),
-        })
+    engine.apply(writer, operations, false, |memtable, seqno| apply(memtable, seqno, operations))
+}
+
+/// Applies operations that only change entries.
+fn apply(memtable: &Memtable, seqno: Seqno, operations: &[u8]) -> Result<()> {
+    apply_operations(memtable, seqno, operations, &mut |_| Ok(())).map_err(|e| match e {
+        ApplyError::Failed(error) => error,
+        ApplyError::Fault(fault) => Error::InvalidArgument(fault.to_string()),
     })
 }
 
-fn memory_bytes(layer: &Layer) -> usize {
+fn memory(layer: &Layer) -> Option<&Memtable> {
     match layer {
-        Layer::Memory(memtable) => memtable.bytes(),
-        Layer::Run(_) => 0,
+        Layer::Memory(memtable) => Some(memtable),
+        Layer::Run(_) => None,
     }
+}
+
+fn memory_bytes(layer: &Layer) -> usize {
+    memory(layer).map_or(0, Memtable::bytes)
 }
 
 fn retire(layer: &Layer) {

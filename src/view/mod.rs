@@ -18,7 +18,7 @@ mod tests;
 pub use count::{Deltas, count};
 pub use iter::{Range, prefix_bounds};
 pub use merge::{LayerCursor, Merge};
-pub use run::{LiveTable, Run, RunCursor};
+pub use run::{LiveTable, Run, RunCursor, runs_of};
 
 use crate::cursor::RangeTombstone;
 use crate::error::Result;

@@ -173,6 +173,27 @@ impl Run {
     }
 }
 
+/// The tables of one transaction, oldest first, as runs: tables that ascend one after the other are one run.
+pub fn runs_of(tables: Vec<Arc<LiveTable>>, seqno: Seqno) -> Vec<Arc<Run>> {
+    let mut runs: Vec<Vec<Arc<LiveTable>>> = Vec::new();
+    for table in tables {
+        match runs.last_mut() {
+            Some(run) if run.last().is_some_and(|last| ascend(last.meta(), table.meta())) => {
+                run.push(table);
+            }
+            _ => runs.push(vec![table]),
+        }
+    }
+    runs.into_iter().map(|tables| Run::new(tables, seqno, seqno, 0)).collect()
+}
+
+/// Whether all of `before` lies before all of `after`. Range tombstones, which hide what lies below a run
+/// and not within it, are kept to runs of one table.
+fn ascend(before: &TableMeta, after: &TableMeta) -> bool {
+    let no_ranges = before.range_tombstones == 0 && after.range_tombstones == 0;
+    no_ranges && ends_before(before, after.first.0, &after.first.1)
+}
+
 /// Whether all of a table lies before the key.
 #[inline]
 fn ends_before(meta: &TableMeta, keyspace: KeyspaceId, key: &[u8]) -> bool {

@@ -168,7 +168,6 @@ impl Operation<'_> {
 #[derive(Clone, Debug)]
 pub struct Operations<'a> {
     rest: &'a [u8],
-    #[cfg(test)]
     stream_bytes: usize,
     failed: bool,
 }
@@ -176,16 +175,11 @@ pub struct Operations<'a> {
 impl<'a> Operations<'a> {
     /// The operations of a whole stream (all fragments put together).
     pub fn new(stream: &'a [u8]) -> Self {
-        Operations {
-            rest: stream,
-            #[cfg(test)]
-            stream_bytes: stream.len(),
-            failed: false,
-        }
+        Operations { rest: stream, stream_bytes: stream.len(), failed: false }
     }
 
     /// Where in the stream the next operation starts; after a fault, where the bad one does.
-    #[cfg(test)]
+    #[inline]
     pub fn offset(&self) -> usize {
         self.stream_bytes - self.rest.len()
     }

@@ -9,6 +9,7 @@ mod hostile;
 mod inspect;
 mod interleave;
 mod jitter;
+mod large;
 mod lifetime;
 mod model;
 mod pops;
