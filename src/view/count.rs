@@ -1,6 +1,6 @@
 //! The exact number of keys, without scanning tables.
 //!
-//! The base knows its count. Each layer above changes it by a delta: for each of its keys, whether it is
+//! The lowest run knows its count. Each layer above changes it by a delta: for each of its keys, whether it is
 //! live here less whether it was live below; for each range tombstone, less what was live below and has
 //! no entry here. A key's existence below costs a point lookup, once: the delta of a run never changes,
 //! because merges below it keep what is live, and is remembered; a memtable's is remembered for the
@@ -34,7 +34,7 @@ pub fn count(own: &[Layer], view: &[Layer], keyspace: KeyspaceId, at: Seqno) -> 
         let below = Below { own: &[], view: &view[index + 1..], keyspace, at };
         total += match layer {
             Layer::Run(run) if run.max_seqno > at => 0,
-            Layer::Run(run) if below.view.is_empty() && run.level > 0 => {
+            Layer::Run(run) if below.view.is_empty() => {
                 let mut count = 0;
                 for table in run.tables_of(keyspace) {
                     let sections = table.sections()?;
