@@ -74,6 +74,22 @@ pub struct OpenTable {
     file_id: FileId,
 }
 
+/// A table file that is complete and not synced yet.
+#[derive(Debug)]
+pub struct UnsyncedTable {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    purpose: Purpose,
+}
+
+impl UnsyncedTable {
+    /// Syncs it.
+    pub fn sync(&self) -> Result<()> {
+        fs::sync_data(&*self.file, self.purpose.content())
+            .map_err(|e| Error::io("sync", &self.path, e))
+    }
+}
+
 impl OpenTable {
     /// What takes the entries.
     pub fn builder(&mut self) -> &mut TableBuilder {
@@ -95,16 +111,18 @@ impl TableWriter<'_> {
 
     /// Ends a table file and syncs it. One that cannot be ended is removed.
     pub fn finish(&self, table: OpenTable) -> Result<TableMeta> {
+        let file_id = table.file_id;
+        let (meta, unsynced) = self.end(table)?;
+        unsynced.sync().inspect_err(|_| self.discard(file_id))?;
+        Ok(meta)
+    }
+
+    /// Ends a table file. One that cannot be ended is removed.
+    fn end(&self, table: OpenTable) -> Result<(TableMeta, UnsyncedTable)> {
         let OpenTable { builder, file, path, file_id } = table;
-        let finished = builder.finish().and_then(|meta| {
-            let synced = fs::sync_data(&*file, self.purpose.content());
-            synced.map_err(|e| Error::io("sync", &path, e)).map(|()| meta)
-        });
-        match &finished {
-            Ok(meta) => self.counters.table_bytes.add(meta.file_bytes),
-            Err(_) => self.discard(file_id),
-        }
-        finished
+        let meta = builder.finish().inspect_err(|_| self.discard(file_id))?;
+        self.counters.table_bytes.add(meta.file_bytes);
+        Ok((meta, UnsyncedTable { file, path, purpose: self.purpose }))
     }
 
     /// Removes a table file that nothing names.
@@ -166,17 +184,18 @@ impl TableWriter<'_> {
         outcome
     }
 
-    /// Writes changes that ascend, removals as tombstones. `None` if there are none.
+    /// Writes changes that ascend, removals as tombstones. `None` if there are none. The caller syncs the table
+    /// before anything names it.
     pub fn write_changes<'c>(
         &self,
         mut changes: impl Iterator<Item = (KeyspaceId, &'c [u8], Option<&'c [u8]>)>,
         file_id: FileId,
-    ) -> Result<Option<TableMeta>> {
+    ) -> Result<Option<(TableMeta, UnsyncedTable)>> {
         let mut table: Option<OpenTable> = None;
         let added = changes.try_for_each(|(keyspace, key, value)| {
             self.opened(&mut table, file_id)?.add(keyspace, key, value)
         });
-        let outcome = added.and_then(|()| table.map(|open| self.finish(open)).transpose());
+        let outcome = added.and_then(|()| table.map(|open| self.end(open)).transpose());
         if outcome.is_err() {
             self.discard(file_id);
         }

@@ -9,11 +9,11 @@
 //! A small set is encoded into the log as operations, oldest layer first. A larger one, and one that
 //! spilled, becomes tables as a whole, and commits by naming them.
 //!
-//! Invariants: spilled tables are unlisted until the commit installs them; a set that is dropped removes
-//! them. While changes are staged there is a memtable on top of the layers.
+//! Invariants: spilled tables are unlisted, and need no sync, until the commit installs them; a set that is
+//! dropped removes them. While changes are staged there is a memtable on top of the layers.
 
 use super::staged::Staged;
-use crate::checkpoint::write::Purpose;
+use crate::checkpoint::write::{Purpose, UnsyncedTable};
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::engine::{Applied, Engine, Writer};
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ use crate::types::{KeyspaceId, Seqno};
 use crate::view::{Layer, LiveTable, MemoryLayer, Run, runs_of};
 use crate::wal::operation::Operation;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +33,8 @@ const OWN: Seqno = Seqno(1);
 const STAGED_VALUE_MAX_BYTES: usize = 64 << 10;
 /// Staged changes take no more than this, whatever the budget: places in them are 32 bits.
 const STAGED_MAX_BYTES: usize = 1 << 30;
+/// Spilled tables that may wait for their sync.
+const UNSYNCED_MAX: usize = 4;
 /// After so many changes without a read between them the next ones are staged.
 const STAGE_AFTER: u32 = 256;
 
@@ -60,6 +62,8 @@ pub struct WriteSet {
     /// Changes without a read between them that were not staged.
     unread: u32,
     spilled: bool,
+    /// Spilled tables that are not synced yet, oldest first; some may have been rolled back.
+    unsynced: VecDeque<UnsyncedTable>,
     serial: u64,
     savepoints: Vec<Savepoint>,
     /// Keyspaces that it changes (also what was rolled back counts).
@@ -80,6 +84,7 @@ impl WriteSet {
             read: AtomicBool::new(false),
             unread: 0,
             spilled: false,
+            unsynced: VecDeque::new(),
             serial: 0,
             savepoints: Vec::new(),
             keyspaces: BTreeSet::new(),
@@ -324,6 +329,7 @@ impl WriteSet {
     /// Spills what is left in memory, makes all tables durable, and installs them with one record.
     fn install(&mut self, writer: &mut Writer) -> Result<Applied> {
         self.spill_all()?;
+        self.sync_spilled(0)?;
         let engine = self.engine.clone();
         let tables = engine.table_writer(Purpose::Spill);
         tables.sync_names().map_err(|e| engine.or_poison_if_sync(e))?;
@@ -391,15 +397,27 @@ impl WriteSet {
         let written = engine
             .table_writer(Purpose::Spill)
             .write_changes(sorted.changes(), engine.take_file_id());
-        let Some(meta) = written.map_err(|e| engine.or_poison_if_sync(e))? else { return Ok(()) };
+        let Some((meta, unsynced)) = written? else { return Ok(()) };
         drop(sorted);
         staged.clear();
+        self.unsynced.push_back(unsynced);
         engine.counters.spills.add(1);
         let run = Run::new(vec![engine.live_table(meta)], Seqno::ZERO, Seqno::ZERO, 0);
         // A memtable on top is empty by now.
         let at = usize::from(matches!(self.layers.first(), Some(Layer::Memory(_))));
         self.layers.insert(at, Layer::Run(run));
         self.spilled = true;
+        self.sync_spilled(UNSYNCED_MAX)
+    }
+
+    /// Syncs spilled tables, oldest first, up to some. (The system has most of an older one written by then.)
+    fn sync_spilled(&mut self, but: usize) -> Result<()> {
+        while self.unsynced.len() > but
+            && let Some(table) = self.unsynced.front()
+        {
+            table.sync().map_err(|e| self.engine.or_poison_if_sync(e))?;
+            self.unsynced.pop_front();
+        }
         Ok(())
     }
 
