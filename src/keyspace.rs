@@ -122,6 +122,9 @@ impl Keyspace {
             operation.encode(&mut operations);
             let applied = commit_operations(engine, &mut writer, &operations);
             writer.scratch = operations;
+            if let Operation::Put { keyspace, key, .. } = &operation {
+                writer.popped.inserted(*keyspace, key);
+            }
             applied?
         };
         engine.settle(applied, durability)?;

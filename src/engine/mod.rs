@@ -14,11 +14,13 @@
 mod commit;
 mod epoch;
 mod open;
+mod popped;
 mod publish;
 mod snapshots;
 
 pub use commit::Applied;
 pub use open::{create_dirs, parent_of};
+pub use popped::{Bounds, Popped};
 pub use publish::{PublishError, write_manifest};
 
 use crate::catalog::Catalog;
@@ -90,6 +92,8 @@ pub struct Writer {
     pub older_log_bytes: u64,
     /// Bytes of commits since their pace was last looked at.
     pub unpaced_bytes: u64,
+    /// How far pops have emptied the edges of keyspaces.
+    pub popped: Popped,
 }
 
 /// A layer of the view that no manifest lists yet. Oldest at the front of the queue.

@@ -1,7 +1,7 @@
 //! Opening and closing.
 
 use super::publish::{PublishError, write_manifest};
-use super::{Engine, Published, Writer};
+use super::{Engine, Popped, Published, Writer};
 use crate::catalog::Catalog;
 use crate::checkpoint::Background;
 use crate::checkpoint::flush::run_entry;
@@ -381,6 +381,7 @@ fn build(
             active_from: manifest.checkpoint_lsn,
             older_log_bytes: 0,
             unpaced_bytes: 0,
+            popped: Popped::default(),
         })),
         view: ArcSwap::from_pointee(View { layers: rebuilt.layers }),
         view_change: Mutex::new(()),

@@ -190,7 +190,9 @@ impl OptimisticTx {
             engine.counters.conflicts.add(1);
             return Err(Error::Conflict);
         }
-        self.set.commit(&mut writer).map(Some)
+        let applied = self.set.commit(&mut writer);
+        self.set.keyspaces().iter().for_each(|keyspace| writer.popped.set(*keyspace, None));
+        applied.map(Some)
     }
 
     /// Whether a commit after the snapshot changed something that was read.

@@ -5,7 +5,7 @@
 //! that it read ahead: first one, then twice as many each time. After some pops in a row it stops writing
 //! tombstones: nothing lives between the first of those entries and the bound, so one range tombstone
 //! says it all. It is written into the write set when somebody is about to look there: a read, an insertion
-//! at or before the bound, a savepoint, the commit.
+//! at or before the bound, a savepoint, the commit. Bounds outlive the commit (see [`Popped`]).
 //!
 //! Invariants:
 //!
@@ -16,10 +16,12 @@
 use super::reads::Source;
 use super::write_set::WriteSet;
 use crate::cursor::RangeTombstone;
+use crate::engine::{Bounds, Popped};
 use crate::error::Result;
 use crate::types::{KeyspaceId, MAX_KEY_BYTES, Seqno};
 use crate::view::View;
 use parking_lot::Mutex;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +40,8 @@ pub struct Edges {
     edges: Mutex<BTreeMap<KeyspaceId, Edge>>,
     /// Some range is not in the write set yet.
     unwritten: AtomicBool,
+    /// Bounds as of the beginning.
+    known: Popped,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +69,29 @@ struct Side {
 pub type Taken = (Vec<u8>, Vec<u8>);
 
 impl Edges {
+    /// Edges of which something is known. The transaction has changed nothing yet.
+    pub fn new(known: Popped) -> Edges {
+        Edges { known, ..Edges::default() }
+    }
+
+    /// What is known of a keyspace once the transaction commits.
+    pub fn bounds(&self, keyspace: KeyspaceId) -> Option<Bounds> {
+        let edges = self.edges.lock();
+        // An insertion would have made an edge of what is known.
+        let Some(edge) = edges.get(&keyspace) else { return self.known.get(keyspace).cloned() };
+        let bounds = Bounds { front: edge.front.bound.clone(), back: edge.back.bound.clone() };
+        (bounds != Bounds::default()).then_some(bounds)
+    }
+
+    /// The edge of a keyspace, if it was popped from.
+    #[inline]
+    fn edge(&mut self, keyspace: KeyspaceId) -> Option<&mut Edge> {
+        match self.edges.get_mut().entry(keyspace) {
+            Entry::Occupied(edge) => Some(edge.into_mut()),
+            Entry::Vacant(edge) => Some(edge.insert(Edge::new(self.known.get(keyspace)?))),
+        }
+    }
+
     /// Takes the entry at an edge out.
     pub fn pop(
         &mut self,
@@ -74,7 +101,9 @@ impl Edges {
         keyspace: KeyspaceId,
         back: bool,
     ) -> Result<Option<Taken>> {
-        let edge = self.edges.get_mut().entry(keyspace).or_default();
+        let known = self.known.get(keyspace);
+        let new = || known.map(Edge::new).unwrap_or_default();
+        let edge = self.edges.get_mut().entry(keyspace).or_insert_with(new);
         edge.read_ahead(&Source { own: set.layers()?, view, at }, keyspace, back)?;
         let side = if back { &mut edge.back } else { &mut edge.front };
         let Some((key, _)) = side.ahead.front() else { return Ok(None) };
@@ -124,7 +153,7 @@ impl Edges {
         keyspace: KeyspaceId,
         key: &[u8],
     ) -> Result<()> {
-        let Some(edge) = self.edges.get_mut().get_mut(&keyspace) else { return Ok(()) };
+        let Some(edge) = self.edge(keyspace) else { return Ok(()) };
         // With a bound gone, the other side may have read ahead what it hid.
         if edge.front.bound.as_deref().is_some_and(|bound| key <= bound) {
             edge.front.write(set, keyspace, false)?;
@@ -158,6 +187,11 @@ impl Edges {
 }
 
 impl Edge {
+    fn new(known: &Bounds) -> Edge {
+        let side = |bound: &Option<Vec<u8>>| Side { bound: bound.clone(), ..Side::default() };
+        Edge { front: side(&known.front), back: side(&known.back) }
+    }
+
     /// Makes sure that the next entry of a side, if there is one, was read.
     fn read_ahead(&mut self, source: &Source<'_>, keyspace: KeyspaceId, back: bool) -> Result<()> {
         let (side, other) = match back {

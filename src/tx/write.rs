@@ -236,12 +236,13 @@ impl WriteTx {
         db.engine.check_writable()?;
         let at = writer.last_seqno;
         let buffer = std::mem::take(&mut writer.scratch);
+        let popped = writer.popped.clone();
         Ok(WriteTx {
             view: db.engine.view.load_full(),
             writer,
             at,
             set: WriteSet::new(db.engine.clone(), buffer),
-            edges: Edges::default(),
+            edges: Edges::new(popped),
             read: Vec::new(),
             durability: db.engine.options.durability,
             db: db.clone(),
@@ -324,7 +325,12 @@ impl WriteTx {
         if self.set.is_empty() {
             return Ok(Placed::Nothing(self.db.engine.log.end()));
         }
-        self.set.commit(&mut self.writer).map(Placed::Commit)
+        let applied = self.set.commit(&mut self.writer);
+        for keyspace in self.set.keyspaces() {
+            let bounds = applied.is_ok().then(|| self.edges.bounds(*keyspace)).flatten();
+            self.writer.popped.set(*keyspace, bounds);
+        }
+        applied.map(Placed::Commit)
     }
 }
 

@@ -225,3 +225,73 @@ fn optimistic_pops_see_what_was_popped_and_conflict_with_what_was_inserted() {
     assert!(matches!(tx.commit(), Err(highwater::Error::Conflict)));
     assert_eq!(items.get(b"key/00450+").unwrap().as_deref(), Some(b"new".as_slice()));
 }
+
+#[test]
+fn pops_of_one_transaction_each_meet_whatever_was_inserted_between() {
+    for seed in 0..30 {
+        let mut random = Random(seed);
+        let disk = SimDisk::without_history();
+        let db = database(&disk);
+        let spaces = [db.keyspace("one").unwrap(), db.keyspace("two").unwrap()];
+        let mut maps = [fill(&db, &spaces[0], 400), fill(&db, &spaces[1], 400)];
+        for _ in 0..1200 {
+            let which = usize::from(random.one_in(4));
+            let (space, map) = (&spaces[which], &mut maps[which]);
+            let (k, v) = (key(random.below(400)), random.bytes(4));
+            match random.below(16) {
+                0 => {
+                    space.insert(&k, &v).unwrap();
+                    map.insert(k, v);
+                }
+                1 => {
+                    db.transact(|tx| tx.insert(space, &k, &v)).unwrap();
+                    map.insert(k, v);
+                }
+                2 => {
+                    space.remove(&k).unwrap();
+                    map.remove(&k);
+                }
+                3 if random.one_in(20) => {
+                    db.checkpoint().unwrap();
+                }
+                4 => {
+                    // Nothing of it stays, and nothing that is known gets wrong.
+                    let mut tx = db.write().unwrap();
+                    tx.insert(space, &k, &v).unwrap();
+                    let mut seen = map.clone();
+                    seen.insert(k, v);
+                    pop(&mut tx, space, &mut seen, random.one_in(2));
+                    tx.rollback();
+                }
+                5 => {
+                    let mut tx = db.write().unwrap();
+                    tx.insert(space, &k, &v).unwrap();
+                    map.insert(k, v);
+                    let savepoint = tx.savepoint();
+                    pop(&mut tx, space, &mut map.clone(), false);
+                    tx.rollback_to(savepoint).unwrap();
+                    pop(&mut tx, space, map, random.one_in(2));
+                    tx.commit().unwrap();
+                }
+                6 => {
+                    let mut tx = db.write().unwrap();
+                    tx.remove(space, &k).unwrap();
+                    tx.remove(&spaces[1 - which], &k).unwrap();
+                    tx.commit().unwrap();
+                    maps.iter_mut().for_each(|map| drop(map.remove(&k)));
+                }
+                _ => {
+                    let mut tx = db.write().unwrap();
+                    let back = random.one_in(3);
+                    for _ in 0..random.below(3) {
+                        pop(&mut tx, space, map, back);
+                    }
+                    tx.commit().unwrap();
+                }
+            }
+        }
+        for (space, map) in spaces.iter().zip(&maps) {
+            assert_eq!(contents(&db, space), *map, "seed {seed}");
+        }
+    }
+}
