@@ -3,7 +3,7 @@
 //! Invariants: damage always names the file and the offset; each message ends with what to do next; an
 //! error never means that something was half done unless it says so ([`Error::Poisoned`]).
 
-use crate::types::Lsn;
+use crate::types::{Lsn, Seqno};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -139,6 +139,32 @@ pub enum Error {
     /// The database was closed while the handle lived on.
     #[error("the database is closed; open it again")]
     Closed,
+    /// The archive does not take the log: more of it waits than `Builder::archive_limit` allows, or a large
+    /// transaction's tables cannot be copied. The commit changed nothing; once the archive works again,
+    /// the next one goes on.
+    #[error("the archive {path} does not take the log ({cause}), and {held_bytes} bytes of it wait; nothing was changed; mend the archive and try again, or open the database without it and take a new backup", path = .path.display())]
+    Archive {
+        /// The folder.
+        path: PathBuf,
+        /// What failed there.
+        cause: Arc<io::Error>,
+        /// Bytes of released log that wait.
+        held_bytes: u64,
+    },
+    /// The log that was given for a restore misses commits before the point that was asked for.
+    #[error("the log in {path} misses commits after {after}{next}, so the point behind them cannot be restored; add the directory that holds them, or restore up to LSN {lsn}", path = .path.display(), next = next_text(.before, .next_lsn))]
+    LogGap {
+        /// The first of the directories with log.
+        path: PathBuf,
+        /// The last commit before the gap.
+        after: Seqno,
+        /// The first commit behind it, if any was found.
+        before: Option<Seqno>,
+        /// LSN of the commit before the gap: the last point that can be restored.
+        lsn: Lsn,
+        /// LSN of the commit behind it.
+        next_lsn: Option<Lsn>,
+    },
     /// The operating system refused or failed an operation.
     #[error("cannot {action} {path}: {cause}; check the path, its permissions and the disk", path = .path.display())]
     Io {
@@ -174,6 +200,13 @@ impl Error {
 /// Whether an operating-system error means that the disk, or the quota, is full.
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn next_text(before: &Option<Seqno>, next_lsn: &Option<Lsn>) -> String {
+    match (before, next_lsn) {
+        (Some(before), Some(lsn)) => format!(" (the next one is {before}, at LSN {lsn})"),
+        _ => String::new(),
+    }
 }
 
 fn holder_text(pid: &Option<u32>) -> String {

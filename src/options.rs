@@ -6,7 +6,7 @@ use crate::fs::os::OsFileSystem;
 use crate::table::{BlockCache, ReadMode};
 use crate::types::Lsn;
 use crate::{Database, Error};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub struct Builder {
     pub(crate) background: bool,
     pub(crate) witness_delay: Duration,
     pub(crate) block_cache_bytes: usize,
+    pub(crate) archive: Option<PathBuf>,
+    pub(crate) archive_limit_bytes: u64,
     /// Read-only: the state after this commit; see [`check::open_at`](crate::check::open_at).
     pub(crate) until: Option<Lsn>,
     pub(crate) sizes: Sizes,
@@ -97,6 +99,8 @@ impl Default for Builder {
             background: true,
             witness_delay: Duration::from_millis(100),
             block_cache_bytes: 32 << 20,
+            archive: None,
+            archive_limit_bytes: 1 << 30,
             sizes: Sizes::DEFAULT,
             until: None,
         }
@@ -199,6 +203,64 @@ impl Builder {
             kept_for_drops_bytes: 2 << 10,
             live_log_bytes: 128 << 10,
         };
+        self
+    }
+
+    /// A folder that keeps released log segments, and the tables that large transactions install, so that a
+    /// backup can be restored to any later point ([`backup::restore_to`](crate::backup::restore_to)). Made
+    /// if it is missing; must not lie in the database's directory, and may lie on another disk. Default:
+    /// none, released log is overwritten.
+    ///
+    /// The folder gets a segment once a checkpoint has passed it, so the last commits are in the
+    /// database's directory alone. Costs a copy and two syncs for each segment, beside the commits; for a
+    /// large transaction a copy of its tables before it commits; after an unclean stop a copy of the log
+    /// that is recovered. Nothing is ever removed from the folder: that is for the user, after a newer
+    /// backup. The log of a life without this option is missing in it, and a restore refuses to go over
+    /// the gap.
+    ///
+    /// While the folder fails (full, gone, not writable), also at the open, the log is held in the
+    /// database's directory: see [`Builder::archive_limit`] and
+    /// [`Stats::archive_held_bytes`](crate::Stats::archive_held_bytes).
+    ///
+    /// ```
+    /// # fn main() -> highwater::Result<()> {
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let (db_path, archive, backups) =
+    /// #     (scratch.path().join("db"), scratch.path().join("archive"), scratch.path().join("backups"));
+    /// use highwater::Database;
+    /// use highwater::backup::{Request, Until, restore_to};
+    /// use highwater::fs::{FileSystem, os::OsFileSystem};
+    /// use std::sync::Arc;
+    ///
+    /// let db = Database::builder().archive(&archive).open(&db_path)?;
+    /// db.backup(&backups)?;
+    /// let keyspace = db.keyspace("users")?;
+    /// let mut tx = db.write()?;
+    /// tx.insert(&keyspace, "ada", "1815")?;
+    /// let good = tx.commit()?;
+    /// keyspace.remove("ada")?; // regretted later
+    /// db.close()?;
+    ///
+    /// let fs: Arc<dyn FileSystem> = Arc::new(OsFileSystem::new());
+    /// let request = Request::new(&backups).log(&archive).log(&db_path).until(Until::Lsn(good));
+    /// let target = scratch.path().join("restored");
+    /// restore_to(&fs, &request, &target, &mut |_| {})?;
+    /// let restored = Database::open(&target)?;
+    /// assert_eq!(restored.keyspace("users")?.get("ada")?.as_deref(), Some(&b"1815"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn archive(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.archive = Some(folder.into());
+        self
+    }
+
+    /// How many bytes of released log may wait for an archive that fails before commits fail with
+    /// [`Error::Archive`]. Default 1 GiB. The log takes that much more disk meanwhile; drops and
+    /// checkpoints go on. Once the folder takes the log again, so do commits. A large transaction, whose
+    /// tables must be in the archive before it commits, fails at once.
+    pub fn archive_limit(mut self, bytes: u64) -> Self {
+        self.archive_limit_bytes = bytes;
         self
     }
 

@@ -72,4 +72,7 @@ pub struct Stats {
     pub log_file_bytes: u64,
     /// Bytes of log that a crash now would make the next open read.
     pub live_log_bytes: u64,
+    /// Bytes of released log that wait for the archive. More than a few segments for more than a moment:
+    /// it fails ([`Builder::archive`](crate::Builder::archive)).
+    pub archive_held_bytes: u64,
 }

@@ -31,6 +31,8 @@ pub struct Log {
     found: Option<(Scan, Chain)>,
     tables: BTreeMap<FileId, TableFile>,
     directory: PathBuf,
+    /// One of the directories is that of the database itself.
+    has_database: bool,
 }
 
 /// How far the log leads from a backup.
@@ -42,6 +44,10 @@ pub struct Reached {
     pub transactions: u64,
     /// Commits behind this one are missing.
     pub gap_after: Option<Seqno>,
+    /// The first commit behind those.
+    pub next: Option<(Seqno, Lsn)>,
+    /// Nothing says that the log goes on past the point, so what came before the point may lie elsewhere.
+    pub end_unsure: bool,
     /// Keyspaces at that point.
     pub keyspaces: Vec<KeyspaceEntry>,
     pub next_keyspace_id: KeyspaceId,
@@ -52,8 +58,14 @@ impl Log {
     pub fn read(fs: &dyn FileSystem, directories: &[PathBuf], database: DatabaseId) -> Result<Log> {
         let mut segments = Vec::new();
         let mut tables = BTreeMap::new();
+        let mut has_database = false;
         for directory in directories {
-            let survey = Survey::take(fs, directory)?;
+            let survey = match Survey::take(fs, directory) {
+                // An archive into which nothing was released yet.
+                Err(Error::NotADatabase { .. }) if is_empty(fs, directory) => continue,
+                outcome => outcome?,
+            };
+            has_database |= survey.manifest.is_some();
             if survey.database != database {
                 return Err(Error::InvalidArgument(format!(
                     "{} holds log of database {}, the backup is of {database}; name the archive that \
@@ -70,7 +82,7 @@ impl Log {
         let scan = Scan::take(fs, segments);
         let chain = Chain::follow(fs, &scan, None);
         let directory = directories.first().cloned().unwrap_or_default();
-        Ok(Log { found: Some((scan, chain)), tables, directory })
+        Ok(Log { found: Some((scan, chain)), tables, directory, has_database })
     }
 
     /// Log that was read already.
@@ -80,7 +92,8 @@ impl Log {
         tables: BTreeMap<FileId, TableFile>,
         directory: &Path,
     ) -> Log {
-        Log { found: Some((scan, chain)), tables, directory: directory.to_path_buf() }
+        let directory = directory.to_path_buf();
+        Log { found: Some((scan, chain)), tables, directory, has_database: true }
     }
 
     /// The last epoch that left something.
@@ -104,16 +117,24 @@ impl Log {
             last_commit_micros: 0,
             transactions: 0,
             gap_after: None,
+            next: None,
+            end_unsure: false,
             keyspaces: Vec::new(),
             next_keyspace_id: KeyspaceId(1),
         };
         if let Some((scan, chain)) = &self.found {
+            let mut passed = false;
             let pass = transactions(fs, scan, chain, Some(record.seqno), &mut |transaction| {
-                if is_past(transaction, until) {
+                passed = is_past(transaction, until);
+                if transaction.seqno.get() != reached.seqno.get() + 1 {
+                    // What is missing may lie before the point, unless that is the last commit there is.
+                    if until != Until::Lsn(reached.lsn) {
+                        reached.gap_after = Some(reached.seqno);
+                        reached.next = Some((transaction.seqno, transaction.lsn));
+                    }
                     return Ok(false);
                 }
-                if transaction.seqno.get() != reached.seqno.get() + 1 {
-                    reached.gap_after = Some(reached.seqno);
+                if passed {
                     return Ok(false);
                 }
                 reached.seqno = transaction.seqno;
@@ -124,7 +145,8 @@ impl Log {
                 Ok(true)
             })?;
             // Something is missing behind the last commit that was found.
-            let ended = pass.last_seqno == reached.seqno && reached.gap_after.is_none();
+            let ended = !passed && pass.last_seqno == reached.seqno && reached.gap_after.is_none();
+            reached.end_unsure = matches!(until, Until::Time(_)) && !passed && !self.has_database;
             if ended && pass.lost.iter().any(|lost| lost.certain && lost.from >= reached.lsn) {
                 reached.gap_after = Some(reached.seqno);
             }
@@ -139,16 +161,12 @@ impl Log {
         if let Some(gap_after) = reached.gap_after
             && until != Until::Damage
         {
-            return Err(Error::Damage {
-                file: self.directory.clone(),
-                offset: 0,
-                lsn_range: Some((reached.lsn, reached.lsn)),
-                what: format!(
-                    "the log misses commits after {gap_after}, before the point that was asked for; \
-                     add the directory that holds them, or restore up to LSN {} or to before the \
-                     damage",
-                    reached.lsn
-                ),
+            return Err(Error::LogGap {
+                path: self.directory.clone(),
+                after: gap_after,
+                before: reached.next.map(|(seqno, _)| seqno),
+                lsn: reached.lsn,
+                next_lsn: reached.next.map(|(_, lsn)| lsn),
             });
         }
         if let Until::Lsn(lsn) = until {
@@ -254,6 +272,10 @@ impl Log {
         }
         Err(damaged_table(&file.path))
     }
+}
+
+fn is_empty(fs: &dyn FileSystem, directory: &Path) -> bool {
+    fs.list(directory).is_ok_and(|entries| entries.is_empty())
 }
 
 fn damaged_table(path: &Path) -> Error {

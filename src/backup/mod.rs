@@ -29,6 +29,8 @@ pub use format::BackupFile;
 pub use list::{Listed, Verified, list, verify};
 pub use restore::{Drilled, Request, Restored, Until, drill, plan_restore, restore, restore_to};
 
+pub(crate) use repository::check_apart;
+
 /// What a repair needs of it too: the log behind a point, as tables.
 pub(crate) mod parts {
     pub(crate) use super::format::BackupRecord;

@@ -110,6 +110,9 @@ pub struct Restored {
     pub transactions: u64,
     /// Commits behind this one are missing in the log; the restore ends before them.
     pub gap_after: Option<Seqno>,
+    /// Of a restore to a time: the log ends before it, and the database's own directory was not among those
+    /// given. If the database went on, its last commits lie elsewhere.
+    pub end_unsure: bool,
     /// Tables written.
     pub tables: u64,
     /// Their bytes.
@@ -159,8 +162,9 @@ pub fn restore(
 /// # Errors
 /// [`Error::NotFound`] if there is no such backup, or none at or before the point;
 /// [`Error::InvalidArgument`] if the log does not reach the point or the target is not new;
-/// [`Error::Damage`] if the backup is damaged, or commits are missing in the log before the point (with
-/// [`Until::Damage`] that is where it ends); [`Error::NoSpace`], [`Error::Io`]. Tables that were written
+/// [`Error::LogGap`] if commits are missing in the log before the point (with [`Until::Damage`] that is
+/// where it ends); [`Error::Damage`] if the backup, or a table that the log needs, is damaged or missing;
+/// [`Error::NoSpace`], [`Error::Io`]. Tables that were written
 /// before an error are removed.
 pub fn restore_to(
     fs: &Arc<dyn FileSystem>,
@@ -290,6 +294,7 @@ fn report(record: &BackupRecord, reached: &Reached) -> Restored {
         last_commit_micros: reached.last_commit_micros,
         transactions: reached.transactions,
         gap_after: reached.gap_after,
+        end_unsure: reached.end_unsure,
         tables: 0,
         bytes: 0,
     }

@@ -6,12 +6,15 @@
 
 use super::{Engine, Pending, PendingLayer, Writer};
 use crate::error::{Error, Result};
+use crate::manifest::names;
 use crate::memtable::Memtable;
 use crate::mistakes::{Mistake, planted};
 use crate::options::Durability;
+use crate::table::TableMeta;
 use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, MemoryLayer, Run};
 use crate::wal::log::Reach;
+use crate::wal::operation::{Operation, Operations};
 use crate::wal::reserve::{RESERVE_EPOCH_BYTES, RESERVE_MIN_BYTES};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -89,6 +92,7 @@ impl Engine {
         self.check_writable()?;
         self.make_room(writer, operations.len(), false)?;
         self.wait_for_memory(false)?;
+        self.archive_installed(operations)?;
         self.freeze(writer);
         let seqno = Seqno(writer.last_seqno.get() + 1);
         let now = self.fs.now_micros();
@@ -117,6 +121,21 @@ impl Engine {
         self.counters.commits.add(1);
         self.background.wake_flusher();
         Ok(Applied { seqno, lsn })
+    }
+
+    /// Copies the tables that `operations` install to the archive, if there is one.
+    fn archive_installed(&self, operations: &[u8]) -> Result<()> {
+        if !self.space.has_archive() {
+            return Ok(());
+        }
+        for operation in Operations::new(operations).map_while(Result::ok) {
+            let Operation::InstallTable { meta } = operation else { continue };
+            let mut input = meta;
+            if let Some(meta) = TableMeta::decode(&mut input) {
+                self.space.archive_table(&self.dir.join(names::table_name(meta.file_id)))?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a commit is as durable as it asked to be, and makes it visible.

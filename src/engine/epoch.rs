@@ -13,13 +13,14 @@
 
 use super::{Engine, Writer};
 use crate::error::{Error, Result};
+use crate::manifest::names::{self, OurFile};
 use crate::manifest::{EpochRange, Manifest};
 use crate::mistakes::{Mistake, planted};
 use crate::types::{Epoch, Generation, Lsn};
 use crate::wal::buffer::align_up;
 use crate::wal::group::BLOCK_BYTES;
 use crate::wal::log::Reach;
-use crate::wal::space::NewEpoch;
+use crate::wal::space::{NewEpoch, Spare};
 
 impl Engine {
     /// Starts a new epoch. Called under the gate, before the first commit.
@@ -135,7 +136,10 @@ impl Engine {
         for name in &self.recovery.orphans {
             let _ = self.fs.remove(&self.dir.join(name));
         }
-        self.space.add_spares(self.recovery.dead_segments.clone());
+        let (rejected, released): (Vec<Spare>, Vec<Spare>) =
+            self.recovery.dead_segments.iter().cloned().partition(|dead| self.is_rejected(dead));
+        self.space.add_rejected(rejected);
+        self.space.add_spares(released);
         for (end, segment) in &self.recovery.live_segments {
             if self.recovery.live_log {
                 self.space.add_older(*end, segment.clone());
@@ -144,6 +148,39 @@ impl Engine {
             }
         }
         let _ = self.space.trim_spares();
+    }
+
+    /// With an archive, before the old log dies: makes what was replayed of it last, and wipes what was
+    /// cut. Called after an unclean stop.
+    pub fn settle_old_log(&self) -> Result<()> {
+        let open = {
+            let published = self.published.lock();
+            published.manifest.epochs.last().filter(|range| range.end.is_none()).copied()
+        };
+        let Some(open) = open.filter(|_| self.space.has_archive()) else { return Ok(()) };
+        let tail = self.recovery.report.tail;
+        for (end, segment) in &self.recovery.live_segments {
+            let base = Lsn(end.get() - segment.bytes);
+            if base >= open.start {
+                self.space.settle(segment, tail.get().saturating_sub(base.get()))?;
+            }
+        }
+        for segment in self.recovery.dead_segments.iter().filter(|dead| self.is_rejected(dead)) {
+            self.space.settle(segment, BLOCK_BYTES)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a dead segment lies behind what was recovered: whatever groups it holds were cut.
+    fn is_rejected(&self, dead: &Spare) -> bool {
+        let name = dead.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        match names::classify(&name.unwrap_or_default()) {
+            OurFile::Segment(base) => {
+                let report = &self.recovery.report;
+                !report.clean && base.plus(BLOCK_BYTES) >= report.tail
+            }
+            _ => false,
+        }
     }
 
     /// The LSN up to which a clean close may vouch.

@@ -203,6 +203,7 @@ impl Engine {
             runs,
             log_file_bytes: self.space.bytes(),
             live_log_bytes,
+            archive_held_bytes: self.space.held_bytes(),
         }
     }
 }

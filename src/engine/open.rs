@@ -20,6 +20,7 @@ use crate::stats::Counters;
 use crate::table::BlockCache;
 use crate::types::{DatabaseId, FileId, Generation, KeyspaceId};
 use crate::view::{Layer, MemoryLayer, Run, View};
+use crate::wal::archive::Archive;
 use crate::wal::log::{Log, Reach};
 use crate::wal::reserve::RESERVE_EPOCH_BYTES;
 use crate::wal::reserve::Reserve;
@@ -82,6 +83,7 @@ impl Engine {
             (catalog.entries_at(seqno), catalog.next_id)
         };
         let entries = runs.iter().map(|run| run_entry(run)).collect();
+        self.settle_old_log()?;
         self.start_epoch_with(&mut writer, |manifest| {
             manifest.runs = entries;
             manifest.checkpoint_seqno = seqno;
@@ -266,6 +268,7 @@ fn create(options: Builder, dir: &Path, lock: Box<dyn LockGuard>) -> Result<Engi
         clean: true,
         ..Manifest::default()
     };
+    let archive = open_archive(&options, dir, manifest.database)?;
     // The directory may have been made by somebody who did not sync its name.
     if let Some(parent) = parent_of(dir) {
         fs::sync_dir(&*fs, &parent, Barrier::CreateParent)
@@ -289,7 +292,17 @@ fn create(options: Builder, dir: &Path, lock: Box<dyn LockGuard>) -> Result<Engi
         tables_written: 0,
     };
     let cache = options.table_cache();
-    Ok(build(options, dir, manifest, rebuilt, report, cache, Some(lock)))
+    let parts = Parts { rebuilt, recovery: report, cache, lock: Some(lock), archive };
+    Ok(build(options, dir, manifest, parts))
+}
+
+/// Before anything is written.
+fn open_archive(options: &Builder, dir: &Path, database: DatabaseId) -> Result<Option<Archive>> {
+    let Some(folder) = options.archive.as_ref().filter(|_| !options.read_only) else {
+        return Ok(None);
+    };
+    let limit = options.archive_limit_bytes;
+    Archive::open(&options.file_system, folder, dir, database, limit).map(Some)
 }
 
 fn assemble(
@@ -300,6 +313,7 @@ fn assemble(
     to_tables: bool,
 ) -> Result<Engine> {
     let fs = options.file_system.clone();
+    let archive = open_archive(&options, dir, found.manifest.database)?;
     let cache = options.table_cache();
     let counters = Counters::default();
     let writer = TableWriter {
@@ -353,22 +367,26 @@ fn assemble(
         live_log: !to_tables && found.transactions > 0,
         must_start: to_tables,
     };
-    Ok(build(options, dir, found.manifest, rebuilt, report, cache, lock))
+    let parts = Parts { rebuilt, recovery: report, cache, lock, archive };
+    Ok(build(options, dir, found.manifest, parts))
 }
 
-fn build(
-    options: Builder,
-    dir: &Path,
-    manifest: Manifest,
+/// What an engine is made of beside its manifest.
+struct Parts {
     rebuilt: Rebuilt,
     recovery: RecoveryReport,
     cache: Arc<BlockCache>,
     lock: Option<Box<dyn LockGuard>>,
-) -> Engine {
+    archive: Option<Archive>,
+}
+
+fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engine {
+    let Parts { rebuilt, recovery, cache, lock, archive } = parts;
     let fs = options.file_system.clone();
     let counters = Arc::new(Counters::default());
     let database = manifest.database;
-    let space = LogSpace::new(fs.clone(), dir, database, options.segment_bytes, options.sizes);
+    let space = LogSpace::new(fs.clone(), dir, database, options.segment_bytes, options.sizes)
+        .with_archive(archive);
     Engine {
         log: Log::new(counters.clone(), rebuilt.last_seqno),
         space,

@@ -13,6 +13,7 @@
 //! Invariants: a decoder never panics and never allocates; whatever an encoder writes, its decoder
 //! takes (encoders assert their bounds, since a record that cannot be read back is a lost commit).
 
+pub mod archive;
 pub mod buffer;
 pub mod fresh;
 pub mod group;
@@ -25,6 +26,7 @@ pub mod record;
 pub mod reserve;
 pub mod segment;
 pub mod space;
+pub mod spares;
 
 /// Every LSN, seqno, epoch, generation and file id on disk is below this, so that adding lengths to
 /// them cannot overflow. Frozen.

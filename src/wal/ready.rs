@@ -45,6 +45,13 @@ pub struct Spare {
     pub bytes: u64,
 }
 
+impl Spare {
+    /// The file of a segment that is dead now.
+    pub fn of(segment: &Segment) -> Spare {
+        Spare { path: segment.path.clone(), bytes: segment.bytes }
+    }
+}
+
 /// What the segments of an epoch have in common.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewEpoch {

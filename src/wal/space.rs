@@ -13,15 +13,18 @@
 //!    full.
 //! 3. A segment is recycled only after a durable manifest starts past it ([`LogSpace::release`]).
 //!
+//! 4. With an archive, a dead segment is used again only after its copy is durable (`spares`).
+//!
 //! Two locks: `making` is held while a segment is made, which takes as long as the disk does; `state` never
 //! over I/O of segments, so that commits with room go on meanwhile. `making` is taken first.
 
+use super::archive::Archive;
 use super::fresh::zero_file;
 use super::group::BLOCK_BYTES;
 pub use super::ready::{NewEpoch, PreparedEpoch, Segment, Spare};
 use super::ready::{runs_low, usable_bytes};
-use super::reserve::{RESERVE_MIN_BYTES, Reserve};
-use super::segment::{SegmentHeader, is_segment_length, segment_name};
+use super::reserve::Reserve;
+use super::segment::{SegmentHeader, segment_name};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, File, FileSystem, OpenMode};
 use crate::manifest::names;
@@ -39,8 +42,8 @@ const SEGMENT_TINY_BYTES: u64 = 8 << 10;
 /// Hands out ready segments and takes dead ones back.
 #[derive(Debug)]
 pub struct LogSpace {
-    fs: Arc<dyn FileSystem>,
-    dir: PathBuf,
+    pub(super) fs: Arc<dyn FileSystem>,
+    pub(super) dir: PathBuf,
     database: DatabaseId,
     segment_max_bytes: u64,
     pub sizes: Sizes,
@@ -48,22 +51,26 @@ pub struct LogSpace {
     pub reserve: Reserve,
     /// Held while segments are made, so that they follow each other.
     making: Mutex<()>,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
+    /// Where released segments are kept, if anywhere.
+    pub(super) archive: Option<Archive>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     /// Of the epoch under way, with the generation that is durable now.
     new: NewEpoch,
     /// Live and ready segments of this epoch, ascending.
-    segments: VecDeque<Arc<Segment>>,
+    pub(super) segments: VecDeque<Arc<Segment>>,
     /// Segments of earlier epochs that a checkpoint has not passed yet, ascending by end.
     older: Vec<(Lsn, Spare)>,
-    spares: Vec<Spare>,
-    next_bytes: u64,
+    pub(super) spares: Vec<Spare>,
+    /// Dead segments that the archive does not have yet, oldest first.
+    pub(super) held: VecDeque<Spare>,
+    pub(super) next_bytes: u64,
     next_spare: u64,
     /// The close is over; the directory may have another owner.
-    sealed: bool,
+    pub(super) sealed: bool,
 }
 
 impl LogSpace {
@@ -86,7 +93,13 @@ impl LogSpace {
             sizes,
             making: Mutex::new(()),
             state: Mutex::new(state),
+            archive: None,
         }
+    }
+
+    /// Keeps released segments in an archive.
+    pub fn with_archive(self, archive: Option<Archive>) -> LogSpace {
+        LogSpace { archive, ..self }
     }
 
     /// Makes the first two segments of an epoch ready, from `base` on. The manifest names the epoch
@@ -137,10 +150,11 @@ impl LogSpace {
         let mut state = self.state.lock();
         let PreparedEpoch { new, segments } = prepared;
         let old = std::mem::replace(&mut state.segments, segments);
-        state
-            .spares
-            .extend(old.into_iter().map(|s| Spare { path: s.path.clone(), bytes: s.bytes }));
+        self.retire(&mut state, old.iter().map(|segment| Spare::of(segment)));
         state.new = new;
+        drop(state);
+        // What cannot be copied now is held, and tried again.
+        let _ = self.archive_held();
     }
 
     /// The manifest could not be published: the epoch never was.
@@ -185,8 +199,12 @@ impl LogSpace {
     /// `freeing` transactions (drops) may use what is kept for them.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the disk is full; nothing was changed.
+    /// [`Error::NoSpace`] if the disk is full, [`Error::Archive`] if too much log waits for a failing
+    /// archive; nothing was changed.
     pub fn reserve(&self, position: Lsn, bytes: u64, freeing: bool) -> Result<()> {
+        if !freeing {
+            self.check_archive()?;
+        }
         let groups = bytes / (self.sizes.group_bytes as u64 / 2) + 2;
         let kept = if freeing { 0 } else { self.sizes.kept_for_drops_bytes };
         let needed = bytes + groups * (BLOCK_BYTES + 256) + kept;
@@ -231,36 +249,18 @@ impl LogSpace {
         let mut state = self.state.lock();
         while state.segments.len() > 2 && state.segments[0].end() <= lsn {
             if let Some(segment) = state.segments.pop_front() {
-                state.spares.push(Spare { path: segment.path.clone(), bytes: segment.bytes });
+                self.retire(&mut state, [Spare::of(&segment)]);
             }
         }
         let (dead, live): (Vec<_>, Vec<_>) =
             std::mem::take(&mut state.older).into_iter().partition(|(end, _)| *end <= lsn);
         state.older = live;
-        state.spares.extend(dead.into_iter().map(|(_, spare)| spare));
-        let keep_bytes = 4 * self.segment_max_bytes;
-        self.trim(&mut state, keep_bytes)
-    }
-
-    /// Adds dead files.
-    pub fn add_spares(&self, spares: Vec<Spare>) {
-        let (fit, unfit): (Vec<_>, Vec<_>) =
-            spares.into_iter().partition(|spare| is_segment_length(spare.bytes));
-        self.state.lock().spares.extend(fit);
-        // What was cut or extended by someone else is of no use. If it stays, it stays dead.
-        unfit.iter().for_each(|spare| drop(self.fs.remove(&spare.path)));
-    }
-
-    /// Removes all spares and cuts the reserve to its least size (for `compact`).
-    pub fn shrink(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        self.trim(&mut state, 0)?;
-        self.reserve.shrink(RESERVE_MIN_BYTES)?;
-        state.next_bytes = self.sizes.segment_min_bytes;
+        self.retire(&mut state, dead.into_iter().map(|(_, spare)| spare));
         drop(state);
-        // Some file systems give the room back only when the names are gone for good.
-        fs::sync_dir(&*self.fs, &self.dir, Barrier::SegmentName)
-            .map_err(|e| Error::io("sync", &self.dir, e))
+        // What cannot be copied now is held, and tried again: by the next release, or by a commit.
+        let _ = self.archive_held();
+        let keep_bytes = 4 * self.segment_max_bytes;
+        self.trim(&mut self.state.lock(), keep_bytes)
     }
 
     /// Base of the segment that holds `lsn`, the segments of earlier epochs included.
@@ -285,15 +285,7 @@ impl LogSpace {
         let state = self.state.lock();
         state.segments.iter().map(|s| s.bytes).sum::<u64>()
             + state.older.iter().map(|(_, s)| s.bytes).sum::<u64>()
-            + state.spares.iter().map(|s| s.bytes).sum::<u64>()
-    }
-
-    /// Removes spares beyond twice the ready segments, so that the dead files of many short lives do not
-    /// pile up.
-    pub fn trim_spares(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        let keep_bytes = 2 * state.segments.iter().map(|s| s.bytes).sum::<u64>();
-        self.trim(&mut state, keep_bytes)
+            + state.spares.iter().chain(&state.held).map(|s| s.bytes).sum::<u64>()
     }
 
     /// Called with `making` held.
@@ -399,26 +391,6 @@ impl LogSpace {
             self.state.lock().next_bytes = bytes;
         }
         Ok((path, bytes, file))
-    }
-
-    fn trim(&self, state: &mut State, keep_bytes: u64) -> Result<()> {
-        let mut kept = 0;
-        let mut dead = Vec::new();
-        state.spares.retain(|spare| {
-            kept += spare.bytes;
-            let keep = kept <= keep_bytes;
-            if !keep {
-                dead.push(spare.path.clone());
-            }
-            keep
-        });
-        let mut outcome = Ok(());
-        for path in dead {
-            if let Err(error) = self.fs.remove(&path) {
-                outcome = Err(Error::io("remove", &path, error));
-            }
-        }
-        outcome
     }
 }
 

@@ -1,5 +1,7 @@
 //! The integration tests: one binary, one module per subject.
 
+mod archive;
+mod archive_cuts;
 mod backup;
 mod bad_input;
 mod basics;

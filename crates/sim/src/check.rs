@@ -13,12 +13,16 @@
 //!
 //! These, and one in eight of the others: `verify` finds no damage and foretells the same.
 //!
+//! Where the workload keeps its log, after every open: the log of the archive and of the database leads
+//! from the first backup to the last commit, without a gap and no further.
+//!
 //! Panics are caught and are violations, as are checks that take too long.
 
 use crate::hunt::processor_time;
 use crate::model::{State, hash_of, read_state};
-use crate::run::{PATH, Window, options};
+use crate::run::{ARCHIVE, BACKUPS, PATH, Window, keeps_log, options};
 use crate::script::Workload;
+use highwater::backup::{self, Request, Until};
 use highwater::check::{DecisionRow, Forecast, VerifyOptions, explain_judged, verify};
 use highwater::fs::FileSystem;
 use highwater::fs::sim::SimDisk;
@@ -124,6 +128,7 @@ pub fn check_at(
         foretold(&forecast, &db)?;
         let hash = hash(&db)?;
         let found = in_window(&db, hash, states, window)?;
+        archived(image, workload, &db)?;
         if level == Level::Open {
             // The close of a database that is thrown away need not be played.
             image.set_read_only(true);
@@ -135,6 +140,7 @@ pub fn check_at(
         let disk = if seed.is_multiple_of(2) { killed } else { killed.power_cut(seed) };
         let db = open(&disk, workload, "the second open")?;
         same(&db, hash, &states[found], "the second open")?;
+        archived(&disk, workload, &db)?;
 
         let mut next = states[found].clone();
         let commit = || -> highwater::Result<()> {
@@ -149,6 +155,7 @@ pub fn check_at(
         drop(db);
         let db = open(&cut, workload, "the third open")?;
         same(&db, next.hash(), &next, "the third open, after one more commit")?;
+        archived(&cut, workload, &db)?;
         cut.set_read_only(true);
         Ok(Checked { hash, rows })
     })
@@ -174,6 +181,25 @@ fn verified(image: &SimDisk, forecast: &Forecast) -> Result<(), Failure> {
             Err(Failure::violation(format!("verify says {found:?}, foretold was {forecast:?}")))
         }
     }
+}
+
+/// The archive, with what the database itself has of the log, must lead to what was found.
+fn archived(disk: &SimDisk, workload: &Workload, db: &Database) -> Result<(), Failure> {
+    // The backup may have been cut short.
+    let list = backup::list(disk, BACKUPS);
+    if !keeps_log(workload) || !list.is_ok_and(|list| list.iter().any(|b| b.backup.is_ok())) {
+        return Ok(());
+    }
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let request = Request::new(BACKUPS).number(Some(1)).log(ARCHIVE).log(PATH);
+    let plan = backup::plan_restore(&fs, &request.until(Until::Time(u64::MAX)));
+    let plan = plan.map_err(|e| Failure::violation(format!("the archive: {e}")))?;
+    let last = db.recovery().last_seqno;
+    if plan.seqno == last {
+        return Ok(());
+    }
+    let what = format!("the archive leads to commit {}, the database has {last}", plan.seqno);
+    Err(Failure::violation(what))
 }
 
 /// Open must have done what the plan alone said.

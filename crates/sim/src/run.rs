@@ -77,12 +77,24 @@ pub struct Run {
     pub space_errors: u64,
 }
 
+/// Where the log is kept, if it is.
+pub const ARCHIVE: &str = "/archive";
+
+/// Where the backup lies behind which the archive must be whole: one of the new database.
+pub const BACKUPS: &str = "/backups";
+
+/// Whether a workload keeps its log: one seed in eight does, on the same disk.
+pub fn keeps_log(workload: &Workload) -> bool {
+    workload.is_small() && workload.seed % 8 == 5
+}
+
 /// Options of every database of the campaign.
 pub fn options(workload: &Workload, disk: &SimDisk) -> Builder {
     let options = Database::builder().file_system(Arc::new(disk.clone())).background(false);
     // One seed in four reads its tables without the page cache.
     let mode = if workload.seed % 4 == 3 { ReadMode::Pread } else { ReadMode::Mmap };
     if workload.is_small() {
+        let options = if keeps_log(workload) { options.archive(ARCHIVE) } else { options };
         return options
             .simulation_sizes(workload.memory_budget)
             .block_cache(64 << 10)
@@ -145,6 +157,12 @@ impl Run {
             Ok(db) => db,
             Err(error) => return self.failed("open", &error),
         };
+        if keeps_log(&self.workload) && db.recovery().created {
+            match db.backup(BACKUPS) {
+                Err(error) if !self.faulty => return Err(format!("the backup: {error}")),
+                _ => {}
+            }
+        }
         let Some(hash) = self.read(&db)? else { return Ok(()) };
         // A failed sync may have taken back what was written.
         let window = self.window(!self.poisoned && !self.failed_sync);
