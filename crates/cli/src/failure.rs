@@ -5,6 +5,7 @@
 
 use crate::console::{Format, typed};
 use crate::exit::Exit;
+use crate::human;
 use crate::layout;
 use crate::output::JSON_VERSION;
 use highwater::Error;
@@ -126,6 +127,16 @@ impl Failure {
                 let text = text.split("; copy the directory").next().unwrap_or_default();
                 Failure::new(Exit::Loss, text).next(format!("highwater verify {shown}"))
             }
+            Error::Archive { path, cause, held_bytes } => Failure::new(
+                Exit::Failed,
+                format!(
+                    "the archive {} does not take the log of {at}: {cause}; {} of it wait; see to \
+                     the archive and try again",
+                    path.display(),
+                    human::bytes(*held_bytes)
+                ),
+            )
+            .next(format!("ls -la {}", typed(path))),
             Error::Unsupported { .. } => {
                 Failure::new(Exit::Unsupported, error.to_string()).next("highwater --version")
             }

@@ -10,7 +10,7 @@ use highwater::fs::os::OsFileSystem;
 use highwater::fs::{FileSystem, Holder};
 use highwater::{Builder, Database, Error, Keyspace};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,14 +27,32 @@ pub fn file_system() -> Arc<dyn FileSystem> {
     Arc::new(OsFileSystem::new())
 }
 
+/// Where commands that change a database keep its log.
+#[derive(clap::Args, Debug, Default)]
+pub struct Keeping {
+    /// The folder that keeps the log of this database. Name it if the
+    /// application does, or the log of this command is missing there
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+}
+
+impl Keeping {
+    fn apply(&self, builder: Builder) -> Builder {
+        match &self.archive {
+            Some(archive) => builder.archive(archive),
+            None => builder,
+        }
+    }
+}
+
 /// For changing a database that exists.
-pub fn existing(dir: &Path, console: &Console) -> Result<Database, Failure> {
-    own(&Database::builder().create(false), dir, console)
+pub fn existing(dir: &Path, keeping: &Keeping, console: &Console) -> Result<Database, Failure> {
+    own(&keeping.apply(Database::builder().create(false)), dir, console)
 }
 
 /// For changing a database; makes it if there is none, and says so.
-pub fn or_create(dir: &Path, console: &Console) -> Result<Database, Failure> {
-    let db = own(&Database::builder(), dir, console)?;
+pub fn or_create(dir: &Path, keeping: &Keeping, console: &Console) -> Result<Database, Failure> {
+    let db = own(&keeping.apply(Database::builder()), dir, console)?;
     if db.recovery().created {
         let _ = writeln!(std::io::stderr(), "made a new database in {}", dir.display());
     }

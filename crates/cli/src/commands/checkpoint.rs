@@ -16,11 +16,13 @@ use std::path::PathBuf;
 pub struct Args {
     /// The database directory
     dir: PathBuf,
+    #[command(flatten)]
+    keeping: open::Keeping,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let db = open::existing(&args.dir, console)?;
+    let db = open::existing(&args.dir, &args.keeping, console)?;
     let replayed = db.recovery().replayed_transactions;
     db.checkpoint().in_dir(&args.dir)?;
     let stats = db.stats();

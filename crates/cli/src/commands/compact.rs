@@ -19,11 +19,13 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     /// The database directory
     dir: PathBuf,
+    #[command(flatten)]
+    keeping: open::Keeping,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let db = open::existing(&args.dir, console)?;
+    let db = open::existing(&args.dir, &args.keeping, console)?;
     let before = on_disk(&args.dir)?;
     db.compact().in_dir(&args.dir)?;
     let stats = db.stats();

@@ -60,6 +60,8 @@ pub struct Args {
     /// Skip and count bad lines instead of ending at the first
     #[arg(long)]
     skip_bad: bool,
+    #[command(flatten)]
+    keeping: open::Keeping,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -86,7 +88,7 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     // A bad header is found before a database is made.
     let mut reader = args.from.reader(Box::new(input) as Box<dyn BufRead>)?;
 
-    let db = open::or_create(&args.dir, console)?;
+    let db = open::or_create(&args.dir, &args.keeping, console)?;
     let keyspace = db.keyspace(&args.keyspace).in_dir(&args.dir)?;
     let mut import =
         Import { args, db: &db, keyspace, tx: None, in_tx: 0, seen: 0, done: Done::default() };

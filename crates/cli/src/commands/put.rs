@@ -25,6 +25,8 @@ pub struct Args {
     /// The value, as text with escapes
     #[arg(allow_negative_numbers = true)]
     value: String,
+    #[command(flatten)]
+    keeping: open::Keeping,
 }
 
 /// Runs the command.
@@ -32,7 +34,7 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let form = console.form;
     let key = form.read("the key", &args.key)?;
     let value = form.read("the value", &args.value)?;
-    let db = open::or_create(&args.dir, console)?;
+    let db = open::or_create(&args.dir, &args.keeping, console)?;
     let keyspace = db.keyspace(&args.keyspace).in_dir(&args.dir)?;
     keyspace.insert(&key, &value).in_dir(&args.dir)?;
     db.close().in_dir(&args.dir)?;

@@ -21,11 +21,15 @@ use std::path::PathBuf;
 /// As it was when the backup was made; or, with the log that followed (--log),
 /// at any later point: up to an LSN, up to a time, or as far as the log goes
 /// without a gap. The new database gets an id of its own.
+///
+/// The log lies in the archive, if the database keeps one, and its end in the
+/// database's own directory: name both, as far as they are left.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   highwater restore ./backups --to ./new
   highwater restore ./backups --to ./new --log ./db --before-damage
-  highwater restore ./backups --to ./new --log ./archive --time '10m ago'")]
+  highwater restore ./backups --to ./new --log ./archive --time '10m ago'
+  highwater restore ./backups --log ./archive --log ./db --lsn 81920 --dry-run")]
 pub struct Args {
     /// The directory of backups
     #[arg(value_name = "SRC")]
@@ -106,13 +110,11 @@ fn request(args: &Args) -> Result<Request, Failure> {
 fn failed(args: &Args, error: &Error) -> Failure {
     let of_log = |path: &PathBuf| args.log.iter().any(|log| path.starts_with(log));
     match error {
+        Error::LogGap { .. } => {
+            Failure::new(Exit::Loss, backup::short(error)).next(before_damage(args))
+        }
         Error::Damage { file, .. } if of_log(file) => {
-            let mut command = format!("highwater restore {}", typed(&args.backups));
-            for log in &args.log {
-                command.push_str(&format!(" --log {}", typed(log)));
-            }
-            Failure::new(Exit::Loss, backup::short(error))
-                .next(format!("{command} --before-damage --dry-run"))
+            Failure::new(Exit::Loss, backup::short(error)).next(before_damage(args))
         }
         Error::NotFound { path } | Error::NotADatabase { path, .. } if of_log(path) => {
             Failure::new(Exit::NotFound, format!("there is no log in {}", path.display()))
@@ -120,6 +122,18 @@ fn failed(args: &Args, error: &Error) -> Failure {
         }
         error => backup::failed(&args.backups, error),
     }
+}
+
+/// The command that says how far the log leads.
+fn before_damage(args: &Args) -> String {
+    let mut command = format!("highwater restore {}", typed(&args.backups));
+    if let Some(number) = args.number {
+        command.push_str(&format!(" --number {number}"));
+    }
+    for log in &args.log {
+        command.push_str(&format!(" --log {}", typed(log)));
+    }
+    command + " --before-damage --dry-run"
 }
 
 fn print(args: &Args, restored: &Restored, console: &Console) -> Result<(), Failure> {
@@ -135,6 +149,7 @@ fn print(args: &Args, restored: &Restored, console: &Console) -> Result<(), Fail
             "last_commit_micros": restored.last_commit_micros,
             "log_commits": restored.transactions,
             "gap_after_seqno": restored.gap_after.map(|seqno| seqno.get()),
+            "end_unsure": restored.end_unsure,
             "tables": restored.tables,
             "bytes": restored.bytes,
         }))?;
@@ -161,6 +176,13 @@ fn print(args: &Args, restored: &Restored, console: &Console) -> Result<(), Fail
             human::count(seqno.get())
         );
         for line in crate::layout::paragraph(&format!("{:<13}", "Lost"), &text) {
+            output.line(&line)?;
+        }
+    }
+    if restored.end_unsure {
+        let text = "the log that was given ends before that time. If the database went on, its last \
+                    commits are in its own directory: add it with --log";
+        for line in crate::layout::paragraph(&format!("{:<13}", "Note"), text) {
             output.line(&line)?;
         }
     }

@@ -20,13 +20,15 @@ pub struct Args {
     keyspace: String,
     /// The key, as text with escapes (\n, \xNN, …)
     key: String,
+    #[command(flatten)]
+    keeping: open::Keeping,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let form = console.form;
     let key = form.read("the key", &args.key)?;
-    let db = open::existing(&args.dir, console)?;
+    let db = open::existing(&args.dir, &args.keeping, console)?;
     let keyspace = open::keyspace(&db, &args.dir, &args.keyspace)?;
     let mut tx = db.write().in_dir(&args.dir)?;
     if !tx.contains(&keyspace, &key).in_dir(&args.dir)? {

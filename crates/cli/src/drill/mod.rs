@@ -112,7 +112,7 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     }
     if !report.was_refused() {
         // What the last round left is there after a clean close, too.
-        let db = open::existing(dir, console)?;
+        let db = open::existing(dir, &open::Keeping::default(), console)?;
         let found = check::check(&db, dir, &lines, seed)?;
         report.ends_well = found.position == before && found.wrong == 0;
         db.close().in_dir(dir)?;

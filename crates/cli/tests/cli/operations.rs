@@ -17,6 +17,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
 const PLAN: &str = "1f2e3d4c5b6a7988";
 const TIME: &str = "2026-11-21 09:30:00+00:00";
+/// In columns, whose heading says which zone.
+const COLUMN: &str = "2026-11-21 09:30:00";
 
 /// Lines of the page, and whether they are to be run.
 struct Section {
@@ -183,9 +185,11 @@ impl Shell {
                 self.plan = rest[..16].to_owned();
                 out.push_str(PLAN);
                 rest = &rest[16..];
-            } else if starts && is_time(rest) {
-                out.push_str(TIME);
-                rest = &rest[TIME.len()..];
+            } else if starts
+                && let Some(time) = [TIME, COLUMN].into_iter().find(|t| is_time(rest, t))
+            {
+                out.push_str(time);
+                rest = &rest[time.len()..];
             } else if let Some(after) = rest.strip_prefix("process ") {
                 out.push_str("process 4711");
                 rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -205,11 +209,11 @@ impl Drop for Shell {
     }
 }
 
-/// `2026-11-21 15:20:30+00:00`
-fn is_time(text: &str) -> bool {
-    text.is_char_boundary(TIME.len().min(text.len()))
-        && text.len() >= TIME.len()
-        && TIME.chars().zip(text.chars()).all(|(one, two)| match one.is_ascii_digit() {
+/// `2026-11-21 15:20:30+00:00`, or what `like` is.
+fn is_time(text: &str, like: &str) -> bool {
+    text.is_char_boundary(like.len().min(text.len()))
+        && text.len() >= like.len()
+        && like.chars().zip(text.chars()).all(|(one, two)| match one.is_ascii_digit() {
             true => two.is_ascii_digit(),
             false => one == two,
         })

@@ -1,6 +1,7 @@
 //! Salvage, backups, restores.
 
 use crate::support::{Place, Ran, last_json, program};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -186,6 +187,70 @@ fn backups_are_made_listed_checked_and_restored() {
     assert!(!place.path("two").exists(), "a restore that failed left something");
     flip(&file(&place, "backups", "backup-"), 100);
     ends(&place.run(&["backup", "list", "backups"]), 5);
+}
+
+#[test]
+fn an_archive_leads_to_any_moment() {
+    let place = Place::new();
+    let keep = ["--archive", "archive"];
+    let keeping = |args: &[&str]| place.ok(&[args, &keep[..]].concat());
+    keeping(&["put", "db", "k", "a", "first"]);
+    keeping(&["checkpoint", "db"]);
+    place.ok(&["backup", "create", "db", "backups"]);
+    for round in ["2", "3", "4"] {
+        keeping(&["put", "db", "k", "a", round]);
+        keeping(&["put", "db", "k", round, round]);
+        keeping(&["checkpoint", "db"]);
+    }
+    keeping(&["rm", "db", "k", "a"]);
+    assert!(place.path("archive").read_dir().unwrap().count() > 2);
+    // The log list of the archive says which moments there are.
+    let list = place.ok(&["log", "list", "archive", "--format", "json"]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let commits: Vec<&Value> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|item| item["type"] == "transaction")
+        .collect();
+    assert!(commits.len() >= 7, "{list}");
+    let logs = ["--log", "archive", "--log", "db"];
+    let restored = |to: &str, point: &[&str]| {
+        let args = [&["restore", "backups", "--to", to, "--format", "json"][..], &logs, point];
+        last_json(&place.ok(&args.concat()))
+    };
+    // The commit that set "3": "a" is 3, and 4 is not there.
+    let at = commits.iter().find(|commit| commit["seqno"] == 6).unwrap();
+    let lsn = at["lsn"].as_u64().unwrap().to_string();
+    let by_lsn = restored("by-lsn", &["--lsn", &lsn]);
+    assert_eq!((&by_lsn["last_seqno"], &by_lsn["end_unsure"]), (&6.into(), &false.into()));
+    assert_ne!(by_lsn["database"], by_lsn["source_database"]);
+    assert_eq!(place.ok(&["scan", "by-lsn", "k"]), "2\t2\n3\t3\na\t3\n");
+    let by_time = restored("by-time", &["--time", at["time"].as_str().unwrap()]);
+    assert_eq!(by_time["last_seqno"], 6, "{by_time}");
+    let latest = restored("latest", &["--time", "0s ago"]);
+    assert_eq!((&latest["gap_after_seqno"], &latest["end_unsure"]), (&Value::Null, &false.into()));
+    assert_eq!(place.ok(&["scan", "latest", "k"]), place.ok(&["scan", "db", "k"]));
+    // The archive alone does not know whether there is more.
+    let alone = ["restore", "backups", "--log", "archive", "--time", "0s ago", "--dry-run"];
+    let alone = place.ok(&alone);
+    fits(&alone);
+    assert!(alone.contains("Note         the log that was given ends before"), "{alone}");
+
+    // A command that does not keep its log.
+    place.ok(&["put", "db", "k", "b", "lost"]);
+    place.ok(&["compact", "db"]);
+    keeping(&["put", "db", "k", "c", "5"]);
+    let behind = ["restore", "backups", "--to", "no", "--log", "archive", "--log", "db", "--time"];
+    let ran = place.run(&[&behind[..], &["0s ago"]].concat());
+    ends(&ran, 5);
+    assert!(ran.err.contains("misses commits after ") && ran.err.contains("--before-damage"));
+    assert!(!place.path("no").exists());
+
+    // A folder that cannot be one.
+    let ran = place.run(&["put", "db", "k", "d", "1", "--archive", "backups"]);
+    ends(&ran, 1);
+    assert!(ran.err.contains("belongs to no archive"), "{ran:?}");
 }
 
 #[test]
