@@ -285,9 +285,9 @@ impl Builder {
         self.memory_budget / 3
     }
 
-    /// What the tables of the database share: the block cache, and the room for resident heads.
+    /// What the tables of the database share: the block cache, and the room for what reads keep in memory.
     pub(crate) fn table_cache(&self) -> Arc<BlockCache> {
-        Arc::new(BlockCache::new(self.block_cache_bytes).with_heads(self.memory_budget / 4))
+        Arc::new(BlockCache::new(self.block_cache_bytes).with_resident(self.memory_budget / 4))
     }
 
     /// Memory for memtables that only readers hold.

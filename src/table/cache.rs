@@ -1,17 +1,18 @@
 //! The block cache of [`ReadMode::Pread`](super::ReadMode): blocks that were read and verified, shared
-//! by all tables, bounded by bytes. With it, what all tables may take for their [`heads`](super::heads).
+//! by all tables, bounded by bytes. With it, what all tables may take for their [`heads`](super::heads) and for their
+//! [`positions`](super::positions).
 //!
 //! Sixteen shards, each with its own lock and its own clock hand: a hit sets a mark, the hand clears
 //! marks and evicts what it finds unmarked. A block larger than a shard's share is not kept.
 
-use super::heads::HeadsBudget;
+use super::heads::ResidentBudget;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 const SHARDS: usize = 16;
-/// For resident heads, unless told otherwise.
-const HEADS_BYTES: usize = 32 << 20;
+/// For resident heads, and as much for positions, unless told otherwise.
+const RESIDENT_BYTES: usize = 32 << 20;
 
 /// Which block: a table's number within the process, and the block's ordinal.
 pub type CacheKey = (u64, u32);
@@ -21,7 +22,8 @@ pub type CacheKey = (u64, u32);
 pub struct BlockCache {
     shards: Vec<Mutex<Shard>>,
     shard_capacity_bytes: usize,
-    heads: Arc<HeadsBudget>,
+    heads: Arc<ResidentBudget>,
+    positions: Arc<ResidentBudget>,
 }
 
 #[derive(Debug, Default)]
@@ -45,18 +47,25 @@ impl BlockCache {
         BlockCache {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             shard_capacity_bytes: capacity_bytes / SHARDS,
-            heads: HeadsBudget::new(HEADS_BYTES),
+            heads: ResidentBudget::new(RESIDENT_BYTES),
+            positions: ResidentBudget::new(RESIDENT_BYTES),
         }
     }
 
-    /// With this limit for the resident heads of all tables.
-    pub fn with_heads(self, limit_bytes: usize) -> BlockCache {
-        BlockCache { heads: HeadsBudget::new(limit_bytes), ..self }
+    /// With this limit for the resident heads of all tables, and the same for their positions.
+    pub fn with_resident(self, limit_bytes: usize) -> BlockCache {
+        let budget = || ResidentBudget::new(limit_bytes);
+        BlockCache { heads: budget(), positions: budget(), ..self }
     }
 
     /// What the resident heads of all tables may take.
-    pub fn heads(&self) -> &Arc<HeadsBudget> {
+    pub fn heads(&self) -> &Arc<ResidentBudget> {
         &self.heads
+    }
+
+    /// What the positions of keys in all tables may take.
+    pub fn positions(&self) -> &Arc<ResidentBudget> {
+        &self.positions
     }
 
     /// The block, if it is kept.

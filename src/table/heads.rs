@@ -9,7 +9,7 @@
 //! takes those in the block.
 //!
 //! Memory: about one byte a record, from the first point read or seek in a table on, until the table is
-//! closed; all tables of a database together stay under the limit of their [`HeadsBudget`]. Tables beyond
+//! closed; all tables of a database together stay under the limit of their [`ResidentBudget`]. Tables beyond
 //! it do without.
 //!
 //! Invariants:
@@ -26,22 +26,28 @@ const LINE_WORDS: usize = 8;
 /// The longest slot: blocks of more than about a thousand records keep only their shape.
 const MAX_SLOT_WORDS: usize = 16 * LINE_WORDS;
 
-/// How much memory the heads of all tables of a database may take.
+/// How much memory one kind of resident help for reads may take in all tables of a database together.
 #[derive(Debug)]
-pub struct HeadsBudget {
+pub struct ResidentBudget {
     used_bytes: AtomicUsize,
     limit_bytes: usize,
 }
 
-impl HeadsBudget {
+impl ResidentBudget {
     /// A budget with nothing used.
-    pub fn new(limit_bytes: usize) -> Arc<HeadsBudget> {
-        Arc::new(HeadsBudget { used_bytes: AtomicUsize::new(0), limit_bytes })
+    pub fn new(limit_bytes: usize) -> Arc<ResidentBudget> {
+        Arc::new(ResidentBudget { used_bytes: AtomicUsize::new(0), limit_bytes })
     }
 
-    fn take(&self, bytes: usize) -> bool {
+    /// Takes a part, if so much is left.
+    pub fn take(&self, bytes: usize) -> bool {
         let grown = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit_bytes);
         self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
+    }
+
+    /// Gives a part back.
+    pub fn give_back(&self, bytes: usize) {
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -50,12 +56,12 @@ impl HeadsBudget {
 pub struct Heads {
     words: Box<[AtomicU64]>,
     slot_words: usize,
-    budget: Arc<HeadsBudget>,
+    budget: Arc<ResidentBudget>,
 }
 
 impl Heads {
     /// Empty slots for a table of so many data blocks and entries; `None` if the budget has no room.
-    pub fn new(blocks: u32, entries: u64, budget: &Arc<HeadsBudget>) -> Option<Heads> {
+    pub fn new(blocks: u32, entries: u64, budget: &Arc<ResidentBudget>) -> Option<Heads> {
         let slot_words = slot_words(u64::from(blocks), entries);
         let count = slot_words.checked_mul(blocks as usize)?;
         if count == 0 || !budget.take(8 * count) {
@@ -101,7 +107,7 @@ impl Heads {
 
 impl Drop for Heads {
     fn drop(&mut self) {
-        self.budget.used_bytes.fetch_sub(self.memory_bytes(), Ordering::Relaxed);
+        self.budget.give_back(self.memory_bytes());
     }
 }
 
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_kept_and_comes_back() {
-        let budget = HeadsBudget::new(1000);
+        let budget = ResidentBudget::new(1000);
         let one = Heads::new(10, 100, &budget).unwrap();
         assert_eq!(one.memory_bytes(), 640);
         assert!(Heads::new(10, 100, &budget).is_none());

@@ -11,7 +11,7 @@
 //! - [`TableBuilder`] writes one, front to back ([`stage`], [`output`]).
 //! - [`Table`] reads one. Making it costs nothing; the first use opens the file and loads the index
 //!   ([`load`], [`index`], [`fence`]); the first use of each block verifies it ([`reader`], [`block`])
-//!   and leaves its shape and fingerprints in memory ([`heads`]).
+//!   and leaves its shape and fingerprints in memory ([`heads`]), the second where its keys lie ([`positions`]).
 //! - [`TableCursor`] moves over one section, [`Window`] over the rest of a block. [`Table::check`] proves a whole file ([`check`]);
 //!   [`salvage`] gets the entries out of a file that lost its index.
 //!
@@ -33,9 +33,11 @@ mod filter;
 pub mod format;
 mod heads;
 mod index;
+mod known;
 mod load;
 mod meta;
 mod output;
+mod positions;
 mod ranges;
 mod reader;
 mod salvage;

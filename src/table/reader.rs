@@ -18,6 +18,7 @@ use super::heads::{Head, Heads};
 use super::index::{Footer, Index};
 use super::load::body;
 use super::meta::TableMeta;
+use super::positions::Positions;
 use super::{BlockCache, Found, ReadMode, SectionInfo, ranges};
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};
@@ -42,9 +43,9 @@ pub struct Table {
     pub(super) identity: Identity,
     pub(super) meta: TableMeta,
     mode: ReadMode,
-    cache: Arc<BlockCache>,
+    pub(super) cache: Arc<BlockCache>,
     instance: u64,
-    loaded: OnceLock<Loaded>,
+    pub(super) loaded: OnceLock<Loaded>,
     loading: Mutex<()>,
 }
 
@@ -52,12 +53,13 @@ pub struct Table {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(super) file: Arc<dyn File>,
-    map: Option<Mapping>,
+    pub(super) map: Option<Mapping>,
     pub(crate) footer: Footer,
     pub(crate) index: Index,
     filter: OnceLock<Filter>,
     /// Comes with the first point read or seek through a mapping; `None` if there was no room for it.
     heads: OnceLock<Option<Heads>>,
+    pub(super) positions: OnceLock<Option<Positions>>,
     /// One bit for each ordinal: the block was verified.
     verified: Vec<AtomicU64>,
 }
@@ -78,8 +80,8 @@ impl Loaded {
     ) -> Loaded {
         let words = index.extents.len().div_ceil(64);
         let verified = (0..words).map(|_| AtomicU64::new(0)).collect();
-        let (filter, heads) = (OnceLock::new(), OnceLock::new());
-        Loaded { file, map, footer, index, filter, heads, verified }
+        let (filter, heads, positions) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Loaded { file, map, footer, index, filter, heads, positions, verified }
     }
 }
 
@@ -156,7 +158,8 @@ impl Table {
         let (block, layout, head) = self.headed(loaded, ordinal)?;
         match find(&block, &layout, head, key, hash as u8) {
             Ok(None) => Ok(None),
-            Ok(Some((_, entry))) => {
+            Ok(Some((position, entry))) => {
+                self.found(loaded, keyspace, hash, (ordinal, position), &block, &layout);
                 Ok(Some(match self.value(loaded, &block, ordinal, &entry)? {
                     Some(value) => Found::Value(value),
                     None => Found::Tombstone,
@@ -211,6 +214,7 @@ impl Table {
                 + 8 * loaded.verified.len()
                 + loaded.filter.get().map_or(0, Filter::memory_bytes)
                 + loaded.heads.get().and_then(Option::as_ref).map_or(0, Heads::memory_bytes)
+                + loaded.positions.get().and_then(Option::as_ref).map_or(0, Positions::memory_bytes)
         };
         size_of::<Table>() + self.loaded.get().map_or(0, of_loaded)
     }

@@ -113,18 +113,28 @@ impl Run {
     /// The table whose bounds hold the key.
     #[inline]
     pub fn table_for(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<&Arc<LiveTable>> {
-        let table = match self.tables.as_slice() {
-            [] => return None,
-            [only] => only,
-            tables => tables.get(first_reaching(tables, &self.lasts, keyspace, key))?,
-        };
-        table.meta().may_contain(keyspace, key).then_some(table)
+        self.table_near(keyspace, key).filter(|table| table.meta().may_contain(keyspace, key))
+    }
+
+    /// The only table that may hold the key.
+    #[inline]
+    fn table_near(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<&Arc<LiveTable>> {
+        match self.tables.as_slice() {
+            [only] => Some(only),
+            tables => tables.get(first_reaching(tables, &self.lasts, keyspace, key)),
+        }
     }
 
     /// Looks a key up. `None`: the run says nothing of it.
     #[inline]
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8], hash: u64) -> Result<Option<Found<'_>>> {
-        let Some(table) = self.table_for(keyspace, key) else { return Ok(None) };
+        let Some(table) = self.table_near(keyspace, key) else { return Ok(None) };
+        if let Some(found) = table.get_known(keyspace, key, hash)? {
+            return Ok(Some(found));
+        }
+        if !table.meta().may_contain(keyspace, key) {
+            return Ok(None);
+        }
         if let Some(found) = table.get(keyspace, key, hash)? {
             return Ok(Some(found));
         }

@@ -4,6 +4,7 @@ mod damage;
 mod golden;
 mod heads;
 mod parts;
+mod positions;
 mod round_trip;
 mod salvage;
 mod speed;

@@ -1,0 +1,234 @@
+//! Positions: where in a mapped table keys lie, by their hash, so that a point read goes to the record without
+//! a search.
+//!
+//! A read that searches waits for the fences, then for the block's fingerprints, then for the record. With a
+//! position it waits for one line of this index and for the record, and takes a third of the instructions, so
+//! that the processor begins the next read before this one has its record.
+//!
+//! The index is an array of buckets of eight entries of 32 bits, two in a word:
+//!
+//! ```text
+//! entry  := fingerprint (what is left of 32 bits, not 0)   block: block_bits   position in it: 8 bits
+//! bucket := the one that the upper half of the hash chooses
+//! ```
+//!
+//! It is a hint: an entry leads to a record whose key is then compared, and a key without an entry is
+//! searched for. So an entry may be missing (its bucket was full; it lies behind the 256th of its block; two
+//! threads stored at once), and stores need no more order than that of a word. A key is entered when a search
+//! found it. A block that was searched half as often as it has keys is entered as a whole: by then that costs no
+//! more than the searches did, and what is read once or twice does not pay for it.
+//!
+//! Memory: 6.4 bytes a record and 8 a block, from the first search in a table until it is closed; all tables of a
+//! database together stay under the limit of their budget. Tables beyond it do without.
+//!
+//! Invariant: a block has a shape here only if it was verified; entries of blocks without one do not count.
+
+use super::block::Layout;
+use super::heads::ResidentBudget;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bits for the position in a block: the builder's blocks have at most so many entries.
+const POSITION_BITS: u32 = 8;
+/// Fewer would send too many reads to a wrong record.
+const FINGERPRINT_MIN_BITS: u32 = 6;
+/// Entries that a bucket is made for, of the eight that it has room for: one key in a hundred finds none.
+const ENTRIES_A_BUCKET: u64 = 5;
+/// Both lanes of a word, but for their top bits.
+const LOW: u64 = 0x7fff_ffff_7fff_ffff;
+
+/// A block's word: its shape, and above that how often it was searched. 0: never.
+const SHAPE_BITS: u32 = 58;
+const SHAPE: u64 = (1 << SHAPE_BITS) - 1;
+/// As many searches as can be counted stand for a block that was entered as a whole.
+const WHOLE: u64 = u64::MAX >> SHAPE_BITS;
+
+/// Eight entries, half a cache line.
+#[derive(Debug, Default)]
+#[repr(align(32))]
+struct Bucket([AtomicU64; 4]);
+
+/// The positions of one table.
+#[derive(Debug)]
+pub struct Positions {
+    buckets: Box<[Bucket]>,
+    /// By ordinal of the data block.
+    shapes: Box<[AtomicU64]>,
+    place_bits: u32,
+    budget: Arc<ResidentBudget>,
+}
+
+/// Where a key may lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub ordinal: u32,
+    pub position: usize,
+    /// The shape of the block: see [`Layout::unpack`].
+    pub shape: u64,
+}
+
+impl Positions {
+    /// An empty index for a table of so many data blocks and entries; `None` if the budget has no room, or if
+    /// there are too many blocks.
+    pub fn new(blocks: u32, entries: u64, budget: &Arc<ResidentBudget>) -> Option<Positions> {
+        let place_bits = POSITION_BITS + u32::BITS - blocks.leading_zeros();
+        if blocks == 0 || place_bits > u32::BITS - FINGERPRINT_MIN_BITS {
+            return None;
+        }
+        let buckets = u32::try_from(entries.div_ceil(ENTRIES_A_BUCKET)).ok()? as usize;
+        let bytes = buckets * size_of::<Bucket>() + blocks as usize * size_of::<u64>();
+        if !budget.take(bytes) {
+            return None;
+        }
+        let buckets = (0..buckets).map(|_| Bucket::default()).collect();
+        let shapes = (0..blocks).map(|_| AtomicU64::new(0)).collect();
+        Some(Positions { buckets, shapes, place_bits, budget: Arc::clone(budget) })
+    }
+
+    #[inline(always)]
+    fn bucket(&self, hash: u64) -> &Bucket {
+        let at = ((hash >> 32) * self.buckets.len() as u64) >> 32;
+        &self.buckets[at as usize]
+    }
+
+    /// The fingerprint, where an entry has it.
+    #[inline(always)]
+    fn fingerprint(&self, hash: u64) -> u32 {
+        (hash as u32 & !self.place_mask()).max(1 << self.place_bits)
+    }
+
+    #[inline(always)]
+    fn place_mask(&self) -> u32 {
+        (1 << self.place_bits) - 1
+    }
+
+    /// Where a key with this hash may lie. Without a branch for each entry: which of them it is cannot be
+    /// foretold.
+    #[inline(always)]
+    pub fn places(&self, hash: u64) -> impl Iterator<Item = Place> {
+        let bucket = &self.bucket(hash).0;
+        let pair = |lane: u32| u64::from(lane) << 32 | u64::from(lane);
+        let (wanted, mask) = (pair(self.fingerprint(hash)), pair(!self.place_mask()));
+        // The top bit of a lane is set where the fingerprint is the wanted one.
+        let hits = |word: &AtomicU64| {
+            let differs = (word.load(Ordering::Relaxed) ^ wanted) & mask;
+            !(((differs & LOW) + LOW) | differs | LOW)
+        };
+        let [a, b, c, d] = bucket;
+        let mut hits = hits(a) >> 31 | hits(b) >> 30 | hits(c) >> 29 | hits(d) >> 28;
+        std::iter::from_fn(move || {
+            while hits != 0 {
+                let bit = hits.trailing_zeros();
+                hits &= hits - 1;
+                let word = bucket[bit as usize & 3].load(Ordering::Relaxed);
+                let place = (word >> (bit & 32)) as u32 & self.place_mask();
+                let ordinal = place >> POSITION_BITS;
+                let shape = self.shapes.get(ordinal as usize)?.load(Ordering::Acquire);
+                if shape != 0 {
+                    let position = place as usize & ((1 << POSITION_BITS) - 1);
+                    return Some(Place { ordinal, position, shape: shape & SHAPE });
+                }
+            }
+            None
+        })
+    }
+
+    /// A search found a key with this hash in a verified block. `hash_of` is the hash of any key of it.
+    pub fn found(
+        &self,
+        place: Place,
+        layout: &Layout,
+        block: &[u8],
+        hash: u64,
+        hash_of: impl Fn(&[u8]) -> u64,
+    ) {
+        let Place { ordinal, position, shape } = place;
+        let Some(word) = self.shapes.get(ordinal as usize) else { return };
+        self.enter(ordinal, position, hash);
+        let before = word.load(Ordering::Relaxed);
+        let searches = before >> SHAPE_BITS;
+        if searches == WHOLE {
+            return;
+        }
+        let enough = (layout.count() as u64 / 2).min(WHOLE - 1);
+        if searches < enough {
+            // Not counted if another thread counts at once; counting exactly would make reads wait.
+            word.store(shape | (searches + 1) << SHAPE_BITS, Ordering::Release);
+            return;
+        }
+        let whole = shape | WHOLE << SHAPE_BITS;
+        let won = word.compare_exchange(before, whole, Ordering::Release, Ordering::Relaxed);
+        if won.is_ok() {
+            self.enter_all(ordinal, layout, block, hash_of);
+        }
+    }
+
+    #[cold]
+    fn enter_all(
+        &self,
+        ordinal: u32,
+        layout: &Layout,
+        block: &[u8],
+        hash_of: impl Fn(&[u8]) -> u64,
+    ) {
+        for position in 0..layout.count() {
+            // What is wrong with the block is for a search to say.
+            let Ok(key) = layout.key(block, position) else { return };
+            self.enter(ordinal, position, hash_of(key));
+        }
+    }
+
+    fn enter(&self, ordinal: u32, position: usize, hash: u64) {
+        if position >> POSITION_BITS != 0 {
+            return;
+        }
+        let entry = self.fingerprint(hash) | ordinal << POSITION_BITS | position as u32;
+        for slot in &self.bucket(hash).0 {
+            let word = slot.load(Ordering::Relaxed);
+            for shift in [0, 32] {
+                match (word >> shift) as u32 {
+                    0 => {
+                        slot.store(word | u64::from(entry) << shift, Ordering::Relaxed);
+                        return;
+                    }
+                    known if known == entry => return,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Memory in use.
+    pub fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.buckets) + size_of_val(&*self.shapes)
+    }
+}
+
+impl Drop for Positions {
+    fn drop(&mut self) {
+        self.budget.give_back(self.memory_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_kept_and_comes_back() {
+        let budget = ResidentBudget::new(1000);
+        let one = Positions::new(10, 100, &budget).unwrap();
+        assert_eq!(one.memory_bytes(), 20 * 32 + 80);
+        assert!(Positions::new(10, 100, &budget).is_none());
+        drop(one);
+        assert!(Positions::new(10, 100, &budget).is_some());
+        assert!(Positions::new(0, 0, &budget).is_none(), "a table without data has none");
+    }
+
+    #[test]
+    fn a_table_of_too_many_blocks_has_none() {
+        let budget = ResidentBudget::new(usize::MAX);
+        assert!(Positions::new(1 << 18, 100, &budget).is_none());
+        assert!(Positions::new((1 << 18) - 1, 100, &budget).is_some());
+    }
+}
