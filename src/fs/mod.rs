@@ -22,6 +22,7 @@ mod tests;
 
 pub use barrier::Barrier;
 
+use crate::error::is_no_space;
 use crate::mistakes::{Mistake, planted};
 use std::fmt::Debug;
 use std::io;
@@ -240,11 +241,15 @@ pub fn sync_data(file: &dyn File, barrier: Barrier) -> io::Result<()> {
     }
 }
 
-/// [`FileSystem::sync_dir`], tried again when interrupted.
+/// [`FileSystem::sync_dir`], tried again when interrupted. Any other failure is final, want of room
+/// included: the kernel may have forgotten all unsynced names of the directory, also those that somebody
+/// else gave and counts on a later sync for. So it is never passed on as a mere lack of space, after which
+/// one could free some and try again.
 pub fn sync_dir(fs: &dyn FileSystem, dir: &Path, barrier: Barrier) -> io::Result<()> {
     loop {
         match fs.sync_dir(dir, barrier) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_no_space(&error) => return Err(io::Error::other(error)),
             outcome => return outcome,
         }
     }

@@ -415,7 +415,12 @@ impl WriteSet {
         while self.unsynced.len() > but
             && let Some(table) = self.unsynced.front()
         {
-            table.sync().map_err(|e| self.engine.or_poison_if_sync(e))?;
+            if let Err(error) = table.sync() {
+                // Its bytes may be lost, and a second sync would not say so.
+                let error = self.engine.or_poison_if_sync(error);
+                self.fail(error.clone());
+                return Err(error);
+            }
             self.unsynced.pop_front();
         }
         Ok(())

@@ -139,7 +139,8 @@ fn picked(hash: u64, stride: usize, salt: u64) -> bool {
     Random::new(hash ^ salt).number().is_multiple_of(stride.max(1) as u64)
 }
 
-fn level(hash: u64, effort: &Effort, tally: &Tally) -> Level {
+/// How much of an image is checked.
+pub(crate) fn level(hash: u64, effort: &Effort, tally: &Tally) -> Level {
     if picked(hash, effort.full_stride, 2) {
         tally.full_checks.add(1);
         return Level::Full;

@@ -22,11 +22,12 @@ use std::sync::Arc;
 /// A fault, and what must hold under it.
 #[derive(Clone, Debug)]
 pub struct Case {
-    faults: Vec<Fault>,
+    /// What the disk does.
+    pub faults: Vec<Fault>,
     /// In words.
     pub what: String,
     /// Nobody may notice.
-    invisible: bool,
+    pub invisible: bool,
     /// A sync fails for good: no commit may return `Ok` after it.
     fails_sync: bool,
 }
@@ -72,7 +73,9 @@ pub fn cases(recording: &Recording) -> Vec<Case> {
             }
             let pages = if parent { PageState::Dirty } else { PageState::MarkedClean };
             let fault = at(FaultKind::NoSpace).pages_after(pages);
-            add(&format!("ENOSPC, pages {pages:?}"), vec![fault], false, false);
+            // Of a directory it is final: the kernel may have forgotten names that others count on.
+            let directory = kind == OperationKind::SyncDir;
+            add(&format!("ENOSPC, pages {pages:?}"), vec![fault], false, directory);
         } else {
             add("EIO", vec![at(FaultKind::Io)], false, false);
             add("ENOSPC", vec![at(FaultKind::NoSpace)], false, false);

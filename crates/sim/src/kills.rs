@@ -5,9 +5,9 @@
 //! nothing any more from then on. The recovery by the next process is recorded, unsynced changes of the
 //! first included, and cut at every operation.
 
-use crate::check::{Failure, check_image, guarded};
+use crate::check::{Failure, check_at, guarded};
 use crate::choices::choices;
-use crate::crash::{Effort, record};
+use crate::crash::{Effort, level, record};
 use crate::random::Random;
 use crate::report::Tally;
 use crate::run::{PATH, Run, Window, options};
@@ -90,8 +90,9 @@ fn one(
             }
             tally.kill_images.add(1);
             let seed = Random::new(number as u64).number();
-            let checked = check_image(&point.image(&choice), workload, &states, window, seed);
-            if let Err(failure) = checked {
+            let level = level(point.image_hash(&choice), effort, tally);
+            let image = point.image(&choice);
+            if let Err(failure) = check_at(level, &image, workload, &states, window, seed) {
                 let lost: String = point.describe(&choice).chars().take(2000).collect();
                 let position = point.position();
                 let next = recording.operation(position);
@@ -105,7 +106,20 @@ fn one(
 
 type Killed = (highwater::fs::sim::Recording, Vec<crate::model::State>, Window, Window);
 
-fn kill(workload: &Arc<Workload>, operation: usize) -> Result<Killed, Failure> {
+/// What a dead process left, and what may be found there.
+pub struct Dead {
+    /// The disk as the next process sees it; nothing is recorded yet.
+    pub disk: SimDisk,
+    /// States after 0, 1, … commits.
+    pub states: Vec<crate::model::State>,
+    /// After the loss of power.
+    pub power: Window,
+    /// By the next process.
+    pub process: Window,
+}
+
+/// Runs a workload whose process dies at an operation.
+pub fn dead(workload: &Arc<Workload>, operation: usize) -> Result<Dead, Failure> {
     let disk = SimDisk::with_seed(workload.seed);
     disk.inject(Fault::new(FaultKind::Io).at_operation(operation).from_then_on());
     let mut run = Run::new(workload.clone(), disk.clone(), true);
@@ -113,8 +127,13 @@ fn kill(workload: &Arc<Workload>, operation: usize) -> Result<Killed, Failure> {
     let next = disk.kill();
     next.clear_faults();
     next.restart_recording();
-    let (window, process) = (run.window(false), run.window(true));
+    let (power, process) = (run.window(false), run.window(true));
     let (_, states) = run.abandon();
+    Ok(Dead { disk: next, states, power, process })
+}
+
+fn kill(workload: &Arc<Workload>, operation: usize) -> Result<Killed, Failure> {
+    let Dead { disk: next, states, power: window, process } = dead(workload, operation)?;
     let refused = |e| Failure::violation(format!("the open after the death: {e}"));
     let db = options(workload, &next).open(PATH).map_err(refused)?;
     let hash = crate::check::hash(&db)?;

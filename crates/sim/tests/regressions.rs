@@ -278,3 +278,60 @@ fn a_panic_in_a_flush_leaves_nobody_waiting() {
     let panicked = receiver.recv_timeout(std::time::Duration::from_secs(60));
     assert_eq!(panicked, Ok(true), "the database was not dropped, or nothing panicked");
 }
+
+/// A recovery wrote tables; the sync of the directory that was to make their names durable failed for want of
+/// room, and the kernel forgot the names. Other, smaller segments were tried and their sync succeeded, so a
+/// manifest was published that named tables whose names the disk did not hold: after a power cut the open
+/// refused.
+#[test]
+fn a_recovery_does_not_go_on_after_a_directory_sync_that_failed_for_want_of_room() {
+    for pages in [PageState::Dirty, PageState::MarkedClean, PageState::Reverted] {
+        let disk = SimDisk::new();
+        let db = open(&disk);
+        fill(&db, 7, 12);
+        let dead = disk.kill();
+        let full = Fault::new(FaultKind::NoSpace).barrier(Barrier::SegmentName).pages_after(pages);
+        dead.inject(full);
+        let opened = options(&dead).open("/db");
+        assert_eq!(dead.faults_struck(), 1);
+        let is_there = |disk: &SimDisk, at: &str| {
+            let db = options(disk).open("/db").unwrap_or_else(|e| panic!("{pages:?}, {at}: {e}"));
+            let items = db.existing_keyspace("items").unwrap();
+            assert_eq!(items.get([11]).unwrap().unwrap(), vec![7; 20_000], "{pages:?}, {at}");
+        };
+        is_there(&dead.durable_image(), "power cut after the open");
+        drop(opened);
+        is_there(&dead.durable_image(), "power cut after the close");
+        // The next process of the same boot sees what the disk does not hold.
+        let next = dead.kill();
+        is_there(&next, "the next process");
+        is_there(&next.durable_image(), "power cut after the next process");
+    }
+}
+
+/// The sync of a spilled table found no room, and the kernel took its pages for clean. The transaction went
+/// on; its commit synced the table again, with success, and installed it. After a power cut an acknowledged
+/// commit could not be read.
+#[test]
+fn a_spilled_table_whose_sync_failed_is_never_installed() {
+    for nth in 1..=8 {
+        let disk = SimDisk::new();
+        let db = open(&disk);
+        let items = db.keyspace("items").unwrap();
+        let full = Fault::new(FaultKind::NoSpace).barrier(Barrier::SpillContent).nth(nth);
+        disk.inject(full.pages_after(PageState::MarkedClean));
+        let mut tx = db.write().unwrap();
+        let put = |i: u16| tx.insert(&items, i.to_be_bytes(), vec![7; 20_000]).is_ok();
+        let taken = (0..400).map(put).filter(|taken| *taken).count() as u64;
+        let committed = tx.commit().is_ok();
+        assert_eq!(disk.faults_struck(), 1, "fault {nth}");
+        let cut = disk.durable_image();
+        drop(db);
+        let db = open(&cut);
+        let items = db.existing_keyspace("items").unwrap();
+        let snapshot = db.snapshot();
+        let found = snapshot.iter(&items).unwrap();
+        let found = found.map(|entry| entry.expect("readable")).count() as u64;
+        assert_eq!(found, if committed { taken } else { 0 }, "fault {nth}, {committed}");
+    }
+}
