@@ -102,6 +102,10 @@ pub enum Mistake {
     FileIdsUsedAgain,
     /// Tables that only the log names are taken for rubbish.
     InstalledAreOrphans,
+    /// A manifest older than the log is accepted.
+    OlderManifestAccepted,
+    /// A log segment of another database is accepted as far as its header goes.
+    ForeignLogAccepted,
     /// Without a manifest a new database is made.
     MissingManifestIsNew,
     /// Numbers of keyspaces are given out again.

@@ -21,13 +21,24 @@ const RESERVE_STRIDE: usize = 1024;
 /// Cases that a thread takes at once.
 const BATCH: usize = 256;
 
-/// Flips every bit of these databases. With a `stride` above 1, every so manieth byte of what lies in a
-/// log segment behind everything that was written (zeros); of all else every one.
-pub fn campaign(names: &[&str], seed: u64, stride: usize, threads: usize, tally: &Tally) {
+/// Of which bytes all bits are flipped. Of manifests it is every byte.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// One in so many of those that were written.
+    pub written: usize,
+    /// One in so many of the zeros in a log segment behind everything that was written.
+    pub zeros: usize,
+}
+
+/// Every byte.
+pub const EVERY: Sample = Sample { written: 1, zeros: 1 };
+
+/// Flips the bits of these databases.
+pub fn campaign(names: &[&str], seed: u64, sample: Sample, threads: usize, tally: &Tally) {
     ["total", "undetected"].iter().for_each(|key| tally.note(&format!("bit_flips.{key}"), 0));
     for name in SUBJECTS.iter().filter(|name| names.contains(name)) {
         match small_subject(name, seed) {
-            Ok(subject) => flips(&subject, seed, stride, threads, tally),
+            Ok(subject) => flips(&subject, seed, sample, threads, tally),
             Err(what) => {
                 tally.failed(&Failure::violation(what), &format!("database {name}"), "bits");
             }
@@ -35,8 +46,8 @@ pub fn campaign(names: &[&str], seed: u64, stride: usize, threads: usize, tally:
     }
 }
 
-fn flips(subject: &Subject, seed: u64, stride: usize, threads: usize, tally: &Tally) {
-    let cases = cases(subject, stride);
+fn flips(subject: &Subject, seed: u64, sample: Sample, threads: usize, tally: &Tally) {
+    let cases = cases(subject, sample);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -87,15 +98,16 @@ fn one(subject: &Subject, seed: u64, number: usize, case: &Damage, tally: &Tally
     }
 }
 
-fn cases(subject: &Subject, stride: usize) -> Vec<Damage> {
+fn cases(subject: &Subject, sample: Sample) -> Vec<Damage> {
     let mut cases = Vec::new();
     for (path, bytes) in subject.files() {
         let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         for at in 0..bytes.len() {
             let every = match kind(path) {
                 "reserve" => RESERVE_STRIDE,
-                "log" if at >= written => stride,
-                _ => 1,
+                "log" if at >= written => sample.zeros,
+                "manifest" => 1,
+                _ => sample.written,
             };
             if at % every == 0 {
                 let flip = |bit| Damage::Flip(path.clone(), at as u64, bit);

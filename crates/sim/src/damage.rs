@@ -1,7 +1,8 @@
-//! Damage: bits flip, files are cut, lost, swapped, or put back from an older copy.
+//! Damage: bits flip; sectors are zeroed, stale, or hold what belongs elsewhere; files are cut, lost, swapped,
+//! or put back from an older copy.
 //!
-//! Three databases are damaged: one that was closed, one whose process died after a witness was written,
-//! and one whose process died before. An open of the damaged files may
+//! The databases ([`crate::subjects`]): some that were closed, one whose process died after a witness was
+//! written, and one whose process died before. An open of the damaged files may
 //! refuse with a typed error that names a file, and then no byte of the directory has changed; or show
 //! exactly the same state, because the damaged bytes are not read or not needed; or show it up to where
 //! a read meets the damage and says so. Only without a witness may it cut the last commits, and reports
@@ -15,38 +16,41 @@ use crate::check::{Failure, FailureKind, check_image, guarded};
 use crate::model::{State, hash_of};
 use crate::random::Random;
 use crate::report::Tally;
-use crate::run::{PATH, Run, Window, options};
-use crate::script::{Change, Step, Workload};
+use crate::run::{PATH, Window, options};
+use crate::script::Workload;
+use crate::sectors::{SECTOR, sector_of, sectors};
+use crate::subjects::OLDER;
+pub use crate::subjects::{small_subject, subject};
 use highwater::fs::sim::SimDisk;
-use highwater::fs::{Barrier, FileSystem};
-use highwater::{Database, Durability, Error};
-use std::collections::{BTreeMap, BTreeSet};
+use highwater::{Database, Error};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Names of the databases.
 pub const SUBJECTS: [&str; 4] = ["closed", "witnessed", "unwitnessed", "emptied"];
 
+/// The same, and one with log of two lives, in which an older manifest has all that it names.
+pub const DAMAGED: [&str; 5] = ["closed", "witnessed", "unwitnessed", "emptied", "reopened"];
+
 /// A database to damage.
 #[derive(Debug)]
 pub struct Subject {
-    name: &'static str,
-    workload: Arc<Workload>,
-    files: BTreeMap<PathBuf, Vec<u8>>,
+    pub(crate) name: &'static str,
+    pub(crate) workload: Arc<Workload>,
+    pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
     /// A disk with these files, all durable.
-    disk: SimDisk,
+    pub(crate) disk: SimDisk,
     /// Earlier contents of the files, and files of another database.
-    others: Vec<(&'static str, PathBuf, Vec<u8>)>,
-    states: Vec<State>,
+    pub(crate) others: Vec<(&'static str, PathBuf, Vec<u8>)>,
+    pub(crate) states: Vec<State>,
     /// The last commit that a witness vouches for.
-    vouched: usize,
+    pub(crate) vouched: usize,
     /// The last commit that a checkpoint has seen.
-    checkpointed: usize,
+    pub(crate) checkpointed: usize,
     /// It was closed.
-    closed: bool,
+    pub(crate) closed: bool,
 }
-
-const OLDER: &str = "an older copy";
 
 /// What is done to the files.
 #[derive(Clone, Debug)]
@@ -63,6 +67,20 @@ pub enum Damage {
     Foreign(&'static str),
     /// Two files have changed places.
     Swap(PathBuf, PathBuf),
+    /// A sector, by its number, holds something else.
+    Sector(PathBuf, u64, Sector),
+}
+
+/// What a sector holds instead.
+#[derive(Clone, Debug)]
+pub enum Sector {
+    /// Zeros.
+    Zeros,
+    /// What lies at the same place of another file, by its number among [`Subject`]'s others: an older
+    /// copy, or one of another database.
+    Of(usize),
+    /// What belongs elsewhere: another file or the same one, and a sector.
+    From(PathBuf, u64),
 }
 
 /// What an open made of it.
@@ -82,7 +100,7 @@ pub enum Finding {
 
 /// Runs every `stride`th case of flips (manifest flips and everything else always) for these databases.
 pub fn campaign(names: &[&str], seed: u64, stride: usize, threads: usize, tally: &Tally) {
-    for name in SUBJECTS.into_iter().filter(|name| names.contains(name)) {
+    for name in DAMAGED.into_iter().filter(|name| names.contains(name)) {
         let subject = match subject(name, seed) {
             Ok(subject) => subject,
             Err(what) => {
@@ -111,7 +129,7 @@ pub fn campaign(names: &[&str], seed: u64, stride: usize, threads: usize, tally:
 
 /// Repeats one case.
 pub fn replay(name: &str, seed: u64, number: usize, tally: &Tally) {
-    let Some(name) = SUBJECTS.iter().find(|known| **known == name) else { return };
+    let Some(name) = DAMAGED.iter().find(|known| **known == name) else { return };
     match subject(name, seed) {
         Ok(subject) => match cases(&subject).get(number) {
             Some(case) => one(&subject, seed, number, case, tally),
@@ -154,6 +172,13 @@ impl Subject {
             Damage::Replace(path, index) => {
                 format!("{} becomes {}", path.display(), self.others[*index].0)
             }
+            Damage::Sector(path, sector, Sector::Of(index)) => {
+                format!(
+                    "sector {sector} of {} is that of {}",
+                    path.display(),
+                    self.others[*index].0
+                )
+            }
             case => format!("{case:?}"),
         }
     }
@@ -186,7 +211,8 @@ pub fn visit(
     let subject = subject(name, seed)?;
     for (number, case) in cases(&subject).iter().enumerate() {
         // Of what is rare, everything.
-        if matches!(case, Damage::Flip(..)) && !number.is_multiple_of(stride) {
+        let many = matches!(case, Damage::Flip(..) | Damage::Sector(..));
+        if many && !number.is_multiple_of(stride) {
             continue;
         }
         let (disk, older_log) = damaged(&subject, case).map_err(|failure| failure.what)?;
@@ -231,6 +257,18 @@ fn damaged(subject: &Subject, case: &Damage) -> Result<(SimDisk, bool), Failure>
             let (first, second) = (file(one), file(two));
             put(one, &second)?;
             put(two, &first)?;
+        }
+        Damage::Sector(path, sector, instead) => {
+            let instead = match instead {
+                Sector::Zeros => vec![0; SECTOR],
+                Sector::Of(index) => sector_of(&subject.others[*index].2, *sector),
+                Sector::From(path, sector) => sector_of(&file(path), *sector),
+            };
+            let mut bytes = file(path);
+            let from = *sector as usize * SECTOR;
+            let end = bytes.len().min(from + SECTOR);
+            bytes[from..end].copy_from_slice(&instead[..end - from]);
+            put(path, &bytes)?;
         }
     }
     let older_log = match case {
@@ -374,9 +412,12 @@ fn lookups(db: &Database, state: &State) -> highwater::Result<Option<String>> {
     Ok(None)
 }
 
-fn contents(disk: &SimDisk) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-    let files = disk.files().into_iter().filter(|(path, _)| !path.ends_with("LOCK"));
-    files.map(|(path, _)| (path.clone(), disk.read_file(&path).ok())).collect()
+/// A hash of all names and bytes of the database but those of the lock, which every open for writing may
+/// make anew.
+fn contents(disk: &SimDisk) -> u64 {
+    let disk = disk.fork();
+    let _ = disk.remove_file(Path::new(PATH).join("LOCK"));
+    disk.content_hash_of(PATH).unwrap_or(0)
 }
 
 /// All cases of a database.
@@ -423,117 +464,14 @@ pub fn cases(subject: &Subject) -> Vec<Damage> {
             cases.push(Damage::Swap((*one).clone(), (*two).clone()));
         }
     }
+    cases.extend(sectors(subject));
     cases
-}
-
-fn is_closed(name: &str) -> bool {
-    !matches!(name, "witnessed" | "unwitnessed")
 }
 
 fn is_manifest(path: &Path) -> bool {
     path.ends_with("MANIFEST")
 }
 
-/// Makes a database and collects earlier contents of its files on the way.
-pub fn subject(name: &'static str, seed: u64) -> Result<Subject, String> {
-    subject_with(name, seed, 1 << 20)
-}
-
-/// The same as small as it gets, log segments of 32 KiB included.
-pub fn small_subject(name: &'static str, seed: u64) -> Result<Subject, String> {
-    subject_with(name, seed, 48 << 10)
-}
-
-fn subject_with(name: &'static str, seed: u64, memory_budget: usize) -> Result<Subject, String> {
-    let steps = steps(name);
-    let workload = Arc::new(Workload { name, seed, memory_budget, steps, kept: None });
-    let (files, earlier, states) = make(&workload, seed)?;
-    let mut others = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (path, bytes) in earlier {
-        if files.contains_key(&path)
-            && files[&path] != bytes
-            && seen.insert((path.clone(), bytes.clone()))
-        {
-            others.push((OLDER, path, bytes));
-        }
-    }
-    let (foreign, _, _) = make(&workload, seed + 1)?;
-    for (path, bytes) in foreign {
-        if files.contains_key(&path) && !path.ends_with("LOCK") && !path.ends_with("RESERVE") {
-            others.push(("one of another database", path, bytes));
-        }
-    }
-    let vouched = match name {
-        // Everything but the last two commits has a successor that vouches for it.
-        "unwitnessed" => states.len() - 2,
-        _ => states.len() - 1,
-    };
-    // See `steps`: three commits come after the checkpoint.
-    let checkpointed = states.len() - 4;
-    let closed = is_closed(name);
-    let disk = lay_out(&files).map_err(|e| e.to_string())?;
-    Ok(Subject { name, workload, files, disk, others, states, vouched, checkpointed, closed })
-}
-
-fn lay_out(files: &Files) -> std::io::Result<SimDisk> {
-    let disk = SimDisk::new();
-    disk.create_dir(Path::new(PATH))?;
-    disk.sync_dir(Path::new("/"), Barrier::CreateParent)?;
-    files.iter().try_for_each(|(path, bytes)| disk.write_file(path, bytes))?;
-    disk.restart_recording();
-    Ok(disk)
-}
-
 fn broken(error: std::io::Error) -> Failure {
     Failure::violation(error.to_string())
-}
-
-type Files = BTreeMap<PathBuf, Vec<u8>>;
-/// Files, their earlier contents, and the states.
-type Made = (Files, Vec<(PathBuf, Vec<u8>)>, Vec<State>);
-
-fn make(workload: &Arc<Workload>, seed: u64) -> Result<Made, String> {
-    let disk = SimDisk::with_seed(seed);
-    let mut run = Run::new(workload.clone(), disk.clone(), false);
-    run.open()?;
-    let mut earlier = Vec::new();
-    for (number, step) in workload.steps.iter().enumerate() {
-        run.step(number, step)?;
-        for (path, _) in disk.files() {
-            earlier.extend(disk.read_file(&path).ok().map(|bytes| (path, bytes)));
-        }
-    }
-    if is_closed(workload.name) {
-        let db = run.database().cloned().ok_or("not open")?;
-        db.close().map_err(|e| e.to_string())?;
-    }
-    let (disk, states) = run.abandon();
-    let read = |path: PathBuf| disk.read_file(&path).ok().map(|bytes| (path, bytes));
-    let files = disk.files().into_iter().filter_map(|(path, _)| read(path)).collect();
-    Ok((files, earlier, states))
-}
-
-fn steps(name: &str) -> Vec<Step> {
-    let put = |keyspace, key: &str, bytes| Change::Put(keyspace, key.to_owned(), bytes);
-    let batch = |changes| Step::Batch(changes, Durability::Sync);
-    let mut steps = vec![Step::Create("a"), Step::Create("b")];
-    let many =
-        |from: usize| (from..from + 30).map(|i| put("a", &format!("k{i:03}"), 40 + i)).collect();
-    steps.push(batch(many(0)));
-    steps.push(Step::Compact);
-    steps.push(batch(vec![
-        put("b", "one", 5000),
-        Change::RemoveRange("a", "k003".to_owned(), "k006".to_owned()),
-    ]));
-    steps.push(Step::Checkpoint);
-    steps.push(batch(vec![put("a", "two", 20), Change::Remove("a", "k010".to_owned())]));
-    steps.push(batch(many(20)));
-    steps.push(batch(vec![put("b", "three", 900)]));
-    match name {
-        "witnessed" => steps.push(Step::Maintain),
-        "emptied" => steps.push(Step::Checkpoint),
-        _ => {}
-    }
-    steps
 }

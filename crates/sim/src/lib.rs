@@ -9,7 +9,8 @@
 //! - [`check`]: what one image of a disk has to stand.
 //! - [`rows`]: every row of recovery's decision table, the damaged ones included.
 //! - [`kills`]: the process dies, and the power fails while the next one recovers.
-//! - [`faults`], [`capacity`], [`damage`]: errors, full disks, rotten bytes.
+//! - [`faults`], [`refaults`], [`capacity`]: errors, also in recoveries, and full disks.
+//! - [`damage`], [`sectors`]: rotten bytes and sectors, of the databases in [`subjects`].
 //! - [`bits`]: every bit of every file of small databases.
 //! - [`barriers`], [`mistakes`]: the campaign itself put to the test, by [`hunt`] and [`scenarios`].
 //! - [`report`]: all of it, counted.
@@ -32,10 +33,13 @@ pub mod long;
 pub mod mistakes;
 pub mod model;
 pub mod random;
+pub mod refaults;
 pub mod report;
 pub mod rows;
 pub mod run;
 pub mod scenarios;
 pub mod script;
+pub mod sectors;
 pub mod shrink;
 pub mod small;
+pub mod subjects;

@@ -6,7 +6,8 @@ use highwater_sim::long::{self, Goal};
 use highwater_sim::report::{Scope, Tally, report};
 use highwater_sim::shrink::keep;
 use highwater_sim::{
-    barriers, bits, capacity, damage, effort, faults, kills, mistakes, rows, script, small,
+    barriers, bits, capacity, damage, effort, faults, kills, mistakes, refaults, rows, script,
+    small,
 };
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ highwater-sim: the crash campaign of highwater
   mistakes [NAME]                                      plants mistakes; each must be caught
   kill WORKLOAD [--case N] [--at CUT:CHOICE]
   fault WORKLOAD [--case N] [--stride N]
+  refault WORKLOAD [--at DEATH:CASE] [--stride N]      faults while a dead process's database is opened
   capacity WORKLOAD [--case N] [--stride N]
   damage DATABASE [--case N] [--stride N]
   bits [DATABASE] [--stride N]                         every bit of every file of small databases
@@ -35,7 +37,7 @@ highwater-sim: the crash campaign of highwater
 
 workloads: main, fragments, border, steady, holes, short, random; small ones: commits, packed, groups, table, spilled,
 lives, dropped, recycled, gaps, filled, unsynced,
-merged, little, seeded; databases: closed, witnessed, unwitnessed, emptied
+merged, little, seeded; databases: closed, witnessed, unwitnessed, emptied; reopened (damage only)
 ";
 
 fn main() -> ExitCode {
@@ -125,6 +127,10 @@ fn run(arguments: &[String]) -> Result<bool, String> {
             Some(case) => faults::replay(name, seed, case, &tally),
             None => faults::campaign(name, seed, stride, threads, &tally),
         },
+        "refault" => match options.at.first() {
+            Some((death, case)) => refaults::replay(name, seed, *death, *case, &tally),
+            None => refaults::campaign(name, seed, stride, 1, threads, &tally),
+        },
         "capacity" => match case {
             Some(case) => capacity::replay(name, seed, case, &tally),
             None => capacity::campaign(name, seed, stride, threads, &tally),
@@ -136,7 +142,7 @@ fn run(arguments: &[String]) -> Result<bool, String> {
         "bits" => bits::campaign(
             &damage::SUBJECTS.map(|subject| if name.is_empty() { subject } else { name }),
             seed,
-            stride,
+            bits::Sample { zeros: stride, ..bits::EVERY },
             threads,
             &tally,
         ),
@@ -223,7 +229,7 @@ fn parse(command: &str, arguments: &[String]) -> Result<Options, String> {
     let known: &[&str] = match command {
         "report" | "rows" => return Ok(options),
         "crash" if ["all", "deep"].contains(&options.name.as_str()) => return Ok(options),
-        "damage" => &damage::SUBJECTS,
+        "damage" => &damage::DAMAGED,
         "mistakes" | "barriers" | "bits" => return Ok(options),
         _ => &script::NAMES,
     };

@@ -63,7 +63,7 @@ const fn case(
 pub const CASES: &[Case] = {
     use Ground::{Cuts, Damage, Deaths, Faults, Full, Scenario};
     use Mistake::*;
-    const SYNC: &str = "PostgreSQL until 2018 (\"fsyncgate\")";
+    const SYNC: &str = "PostgreSQL before 11.2 (\"fsyncgate\", 2018)";
     &[
         case(
             SyncResultIgnored,
@@ -92,7 +92,7 @@ pub const CASES: &[Case] = {
         case(
             OnlyLastSegmentSynced,
             "of the segments of a flush only the last is synced",
-            "",
+            "LevelDB, issue 193 (there: the file before is never synced)",
             &[Cuts("recycled"), Cuts("steady")],
         ),
         case(
@@ -135,7 +135,7 @@ pub const CASES: &[Case] = {
         case(
             ManifestInPlace,
             "a torn slot: the manifest is overwritten in place",
-            "",
+            "RocksDB, pull request 6426 (there: a new manifest takes an old one's number)",
             &[Cuts("little")],
         ),
         case(
@@ -202,7 +202,7 @@ pub const CASES: &[Case] = {
         case(
             StaleGroupsAccepted,
             "old records of a recycled file are accepted",
-            "RocksDB, pull request 6351",
+            "Pebble, pull request 580 (there: of a file that RocksDB wrote)",
             &[Cuts("recycled"), Cuts("steady")],
         ),
         case(
@@ -226,7 +226,7 @@ pub const CASES: &[Case] = {
         case(
             UnfinishedApplied,
             "half a transaction is applied",
-            "Pebble, issue 36",
+            "Pebble, issues 540 and 620 (there a count noticed it)",
             &[Cuts("groups"), Cuts("fragments")],
         ),
         case(
@@ -244,7 +244,7 @@ pub const CASES: &[Case] = {
         case(
             FileIdsUsedAgain,
             "numbers of files are given out again",
-            "",
+            "RocksDB, pull request 7621",
             &[Deaths("little"), Cuts("little")],
         ),
         case(
@@ -252,6 +252,18 @@ pub const CASES: &[Case] = {
             "files that only the log names are removed",
             "",
             &[Cuts("little")],
+        ),
+        case(
+            OlderManifestAccepted,
+            "an older manifest is accepted",
+            "",
+            &[Damage("reopened", "MANIFEST becomes")],
+        ),
+        case(
+            ForeignLogAccepted,
+            "a log of another database is accepted",
+            "",
+            &[Damage("witnessed", "becomes one of another")],
         ),
         case(
             MissingManifestIsNew,
@@ -265,7 +277,12 @@ pub const CASES: &[Case] = {
             "",
             &[Cuts("little"), Cuts("main")],
         ),
-        case(ReadOnlyOpenWrites, "a read-only open recovers", "", &[Cuts("little")]),
+        case(
+            ReadOnlyOpenWrites,
+            "a read-only open recovers",
+            "RocksDB, issue 10433 (there: it writes a manifest)",
+            &[Cuts("little")],
+        ),
         case(BlocksNotVerified, "blocks are not verified", "", &[Damage("closed", "table-")]),
         case(
             VerifiedDespiteError,

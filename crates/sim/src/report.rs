@@ -1,11 +1,12 @@
 //! The whole campaign, and counts of what was tried and what failed.
 
+use crate::bits::{EVERY, Sample};
 use crate::check::{Failure, FailureKind, Rows};
 use crate::crash::{DEEP, Effort, QUICK, SPARSE};
-use crate::damage::SUBJECTS;
+use crate::damage::{self, DAMAGED, SUBJECTS};
 use crate::long::{self, Goal};
 use crate::rows::{self, row_name};
-use crate::{barriers, bits, capacity, damage, faults, kills, mistakes, small};
+use crate::{barriers, bits, capacity, faults, kills, mistakes, refaults, small};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::sync::Mutex;
@@ -124,6 +125,7 @@ pub const PARTS: &[Part] = &[
     ("power cuts", power_cuts),
     ("deaths", deaths),
     ("faults", faults),
+    ("faults in recoveries", recovery_faults),
     ("full disks", full_disks),
     ("damage", damage),
     ("flipped bits", flipped_bits),
@@ -181,6 +183,13 @@ fn faults(scope: &Scope, tally: &Tally) {
     }
 }
 
+fn recovery_faults(scope: &Scope, tally: &Tally) {
+    let Scope { effort, seed, threads, .. } = *scope;
+    for name in small::BY_HAND.iter().chain(&["merged", "little"]) {
+        refaults::campaign(name, seed, 5 * effort.stride, effort.stride, threads, tally);
+    }
+}
+
 fn full_disks(scope: &Scope, tally: &Tally) {
     let Scope { effort, seed, threads, .. } = *scope;
     for name in ["short", "main"] {
@@ -193,12 +202,12 @@ fn full_disks(scope: &Scope, tally: &Tally) {
 
 fn damage(scope: &Scope, tally: &Tally) {
     let stride = 20 * scope.effort.stride;
-    damage::campaign(&damage::SUBJECTS, scope.seed, stride, scope.threads, tally);
+    damage::campaign(&DAMAGED, scope.seed, stride, scope.threads, tally);
 }
 
 fn flipped_bits(scope: &Scope, tally: &Tally) {
-    let (names, stride) = if scope.quick() { (&SUBJECTS[..1], 97) } else { (&SUBJECTS[..], 1) };
-    bits::campaign(names, scope.seed, stride, scope.threads, tally);
+    let (names, zeros) = if scope.quick() { (&SUBJECTS[..1], 97) } else { (&SUBJECTS[..], 1) };
+    bits::campaign(names, scope.seed, Sample { zeros, ..EVERY }, scope.threads, tally);
 }
 
 fn barriers_left_out(scope: &Scope, tally: &Tally) {

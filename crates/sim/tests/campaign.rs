@@ -8,7 +8,7 @@ use highwater_sim::long::{self, Goal};
 use highwater_sim::report::Tally;
 use highwater_sim::script::workload;
 use highwater_sim::shrink::{self, keep};
-use highwater_sim::{bits, capacity, damage, faults, kills, rows, small};
+use highwater_sim::{bits, capacity, damage, faults, kills, refaults, rows, small};
 
 /// The seed of everything here.
 const SEED: u64 = 1;
@@ -154,6 +154,16 @@ fn faults_at_every_kind_of_place() {
 }
 
 #[test]
+fn faults_in_recoveries() {
+    let tally = Tally::default();
+    for (name, stride) in [("table", 23), ("spilled", 29), ("lives", 31), ("little", 97)] {
+        refaults::campaign(name, SEED, stride, 11, 1, &tally);
+    }
+    assert!(tally.noted("recovery_faults") > 300);
+    passed("faults in recoveries", &tally);
+}
+
+#[test]
 fn full_disks() {
     let tally = Tally::default();
     capacity::campaign("short", SEED, 1, 1, &tally);
@@ -164,7 +174,7 @@ fn full_disks() {
 #[test]
 fn damaged_files() {
     let tally = Tally::default();
-    damage::campaign(&damage::SUBJECTS, SEED, 150, 1, &tally);
+    damage::campaign(&damage::DAMAGED, SEED, 150, 1, &tally);
     assert!(tally.damage_refused.get() > 1000 && tally.damage_unread.get() > 100);
     passed("damage", &tally);
 }
@@ -172,7 +182,9 @@ fn damaged_files() {
 #[test]
 fn flipped_bits_are_found_or_without_effect() {
     let tally = Tally::default();
-    bits::campaign(&["closed"], SEED, 997, 1, &tally);
+    // `report --quick` takes every byte that was written.
+    let sample = bits::Sample { written: 5, zeros: 4999 };
+    bits::campaign(&["closed"], SEED, sample, 1, &tally);
     passed("bits", &tally);
     assert!(tally.noted("bit_flips.total") > 50_000 && tally.noted("bit_flips.undetected") == 0);
     for kind in ["manifest_refused", "log_refused", "table_found_by_reads", "log_without_effect"] {

@@ -12,7 +12,7 @@ use highwater_sim::model::{State, read_state};
 use highwater_sim::run::PATH;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -24,6 +24,19 @@ struct Counts {
     manifests: u64,
     tables: u64,
     logs: u64,
+}
+
+impl Counts {
+    fn add(&mut self, more: &Counts) {
+        self.cases += more.cases;
+        self.sound += more.sound;
+        self.refused += more.refused;
+        self.lossless += more.lossless;
+        self.lossy += more.lossy;
+        self.manifests += more.manifests;
+        self.tables += more.tables;
+        self.logs += more.logs;
+    }
 }
 
 fn violation(what: impl Into<String>) -> Failure {
@@ -54,17 +67,26 @@ fn planned(disk: &SimDisk) -> Result<Plan, Failure> {
 
 #[test]
 fn every_damage_is_repaired_as_planned_or_refused() {
-    let mut counts = Counts::default();
-    let mut failures = Vec::new();
-    for name in SUBJECTS {
-        let visited = visit(name, 1, 197, &mut |damaged| {
-            counts.cases += 1;
-            if let Err(failure) = guarded(|| check(damaged, &mut counts)) {
-                failures.push(format!("{}: {}", damaged.what, failure.what));
-            }
-        });
-        visited.unwrap();
-    }
+    let all = Mutex::new((Counts::default(), Vec::new()));
+    std::thread::scope(|scope| {
+        for name in SUBJECTS {
+            let all = &all;
+            scope.spawn(move || {
+                let (mut counts, mut failures) = (Counts::default(), Vec::new());
+                let visited = visit(name, 1, 197, &mut |damaged| {
+                    counts.cases += 1;
+                    if let Err(failure) = guarded(|| check(damaged, &mut counts)) {
+                        failures.push(format!("{}: {}", damaged.what, failure.what));
+                    }
+                });
+                visited.unwrap();
+                let mut all = all.lock().unwrap();
+                all.0.add(&counts);
+                all.1.extend(failures);
+            });
+        }
+    });
+    let (counts, failures) = all.into_inner().unwrap();
     println!("repair: {counts:?}");
     for failure in failures.iter().take(12) {
         println!("{failure}\n");
