@@ -37,8 +37,8 @@ pub fn set_u64(bytes: &mut [u8], at: usize, value: u64) {
 /// Whether every byte is zero, as padding and reserved fields must be.
 #[inline]
 pub fn is_zero(bytes: &[u8]) -> bool {
-    // Without an early exit inside a chunk the loop becomes vector instructions.
-    bytes.chunks(256).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+    // The first is zero and each equals the one before it: one `memcmp`, quick in builds for tests, too.
+    bytes.split_first().is_none_or(|(first, rest)| *first == 0 && *rest == bytes[..rest.len()])
 }
 
 /// What the tests of the codecs share.

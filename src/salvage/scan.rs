@@ -130,7 +130,7 @@ impl Scan {
         let Ok(file) = fs.open(&segment.path, OpenMode::Read) else { return false };
         let mut bytes = vec![0; (to.get() - from.get()) as usize];
         let offset = from.get() - segment.base.get();
-        fs::read_exact(&*file, &mut bytes, offset).is_ok() && bytes.iter().all(|byte| *byte == 0)
+        fs::read_exact(&*file, &mut bytes, offset).is_ok() && crate::bytes::is_zero(&bytes)
     }
 
     /// The segment file that holds `lsn`, by its header or, without one, by its length.

@@ -369,21 +369,33 @@ fn a_hundred_points_of_the_log_behind_a_backup() {
     states.extend(history(&db, &mut random, &mut model, 100));
     drop(db);
     let last = states.last().unwrap().0;
-    for round in 0..100 {
-        let lsn = Lsn(backup.lsn.get() + random.below(last.get() - backup.lsn.get() + 1));
-        let expected = &states.iter().rev().find(|(at, _)| *at <= lsn).unwrap().1;
-        let request = Request::new(REPO).log(DB).until(Until::Lsn(lsn));
-        let target = format!("/point{round}");
-        let plan = backup::plan_restore(&fs, &request).unwrap();
-        let restored = backup::restore_to(&fs, &request, &target, &mut |_| {}).unwrap();
-        assert_eq!((plan.seqno, plan.lsn), (restored.seqno, restored.lsn));
-        assert_eq!(content(&builder, &target), hash(expected), "LSN {lsn}: {restored:?}");
-        for (path, _) in disk.files() {
-            if path.starts_with(&target) {
-                disk.remove_file(&path).unwrap();
-            }
+    let points: Vec<Lsn> = (0..100)
+        .map(|_| Lsn(backup.lsn.get() + random.below(last.get() - backup.lsn.get() + 1)))
+        .collect();
+    // Each thread on a copy of the disk.
+    std::thread::scope(|scope| {
+        for points in points.chunks(25) {
+            let (states, disk) = (&states, disk.fork());
+            scope.spawn(move || {
+                let (fs, builder) = on(&disk);
+                for lsn in points {
+                    let expected = &states.iter().rev().find(|(at, _)| at <= lsn).unwrap().1;
+                    let request = Request::new(REPO).log(DB).until(Until::Lsn(*lsn));
+                    let plan = backup::plan_restore(&fs, &request).unwrap();
+                    let restored =
+                        backup::restore_to(&fs, &request, "/point", &mut |_| {}).unwrap();
+                    assert_eq!((plan.seqno, plan.lsn), (restored.seqno, restored.lsn));
+                    let found = content(&builder, "/point");
+                    assert_eq!(found, hash(expected), "LSN {lsn}: {restored:?}");
+                    for (path, _) in disk.files() {
+                        if path.starts_with("/point") {
+                            disk.remove_file(&path).unwrap();
+                        }
+                    }
+                }
+            });
         }
-    }
+    });
     let error = backup::plan_restore(
         &fs,
         &Request::new(REPO).log(DB).until(Until::Lsn(Lsn(last.get() + (64 << 20)))),

@@ -7,6 +7,7 @@
 //!    chunk and computed once per state of a chunk.
 
 use super::SECTOR_BYTES;
+use crate::bytes::is_zero;
 use std::sync::{Arc, OnceLock};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -135,7 +136,7 @@ impl Content {
 
 /// Hash of the content of one sector at its place; bytes that are missing are zeros.
 pub(super) fn sector_hash(sector: u64, bytes: &[u8]) -> u64 {
-    if bytes.iter().all(|&byte| byte == 0) {
+    if is_zero(bytes) {
         return 0;
     }
     if bytes.len() == SECTOR_BYTES {

@@ -308,6 +308,11 @@ impl SimDisk {
         self.shared.state.read().model.content_hash()
     }
 
+    /// The same of one file, or of what lies below one directory.
+    pub fn content_hash_of(&self, path: impl AsRef<Path>) -> io::Result<u64> {
+        self.shared.state.read().model.content_hash_of(&clean(path.as_ref()))
+    }
+
     fn tamper(&self, tamper: Tamper) -> io::Result<()> {
         self.shared.state.write().tamper(tamper)
     }

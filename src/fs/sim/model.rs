@@ -265,7 +265,20 @@ impl Model {
 
     /// A hash of all names, lengths and bytes that the process sees.
     pub fn content_hash(&self) -> u64 {
-        self.hash_names(ROOT, &mut |_, directory| directory.names.clone(), &mut |_, file| {
+        self.hash_seen(ROOT)
+    }
+
+    /// The same of one file, or of what lies below one directory.
+    pub fn content_hash_of(&self, path: &Path) -> io::Result<u64> {
+        let node = self.find(path)?;
+        Ok(match &**self.node(node)? {
+            Node::File(file) => file.content_hash(),
+            Node::Directory(_) => self.hash_seen(node),
+        })
+    }
+
+    fn hash_seen(&self, dir: NodeId) -> u64 {
+        self.hash_names(dir, &mut |_, directory| directory.names.clone(), &mut |_, file| {
             file.content_hash()
         })
     }
