@@ -6,7 +6,7 @@ use crate::catalog::Catalog;
 use crate::checkpoint::write::TableWriter;
 use crate::error::{Error, Result};
 use crate::fs::FileSystem;
-use crate::manifest::{KeyspaceEntry, names};
+use crate::manifest::{KeyspaceEntry, Manifest, names};
 use crate::memtable::Memtable;
 use crate::recovery::apply::{ApplyError, apply_operations};
 use crate::salvage::parts::{
@@ -16,7 +16,7 @@ use crate::table::TableMeta;
 use crate::types::{DatabaseId, Epoch, FileId, KeyspaceId, Lsn, Seqno};
 use crate::wal::buffer::align_up;
 use crate::wal::operation::{Operation, Operations};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Memory for the log's part before it becomes a table, in bytes.
@@ -33,6 +33,8 @@ pub struct Log {
     directory: PathBuf,
     /// One of the directories is that of the database itself.
     has_database: bool,
+    /// What its tables hold: commits up to this one were made.
+    known: Seqno,
 }
 
 /// How far the log leads from a backup.
@@ -58,14 +60,14 @@ impl Log {
     pub fn read(fs: &dyn FileSystem, directories: &[PathBuf], database: DatabaseId) -> Result<Log> {
         let mut segments = Vec::new();
         let mut tables = BTreeMap::new();
-        let mut has_database = false;
+        let mut manifest: Option<Manifest> = None;
         for directory in directories {
             let survey = match Survey::take(fs, directory) {
                 // An archive into which nothing was released yet.
                 Err(Error::NotADatabase { .. }) if is_empty(fs, directory) => continue,
                 outcome => outcome?,
             };
-            has_database |= survey.manifest.is_some();
+            manifest = manifest.into_iter().chain(survey.manifest).max_by_key(|m| m.generation);
             if survey.database != database {
                 return Err(Error::InvalidArgument(format!(
                     "{} holds log of database {}, the backup is of {database}; name the archive that \
@@ -80,9 +82,15 @@ impl Log {
             }
         }
         let scan = Scan::take(fs, segments);
-        let chain = Chain::follow(fs, &scan, None);
+        let mut chain = Chain::follow(fs, &scan, None);
+        let has_database = manifest.is_some();
+        let mut known = Seqno::ZERO;
+        if let Some(manifest) = manifest.filter(|m| m.generation.get() >= scan.generation) {
+            leave_out_what_was_cut(&mut chain, &scan, &manifest);
+            known = manifest.checkpoint_seqno;
+        }
         let directory = directories.first().cloned().unwrap_or_default();
-        Ok(Log { found: Some((scan, chain)), tables, directory, has_database })
+        Ok(Log { found: Some((scan, chain)), tables, directory, has_database, known })
     }
 
     /// Log that was read already.
@@ -93,7 +101,8 @@ impl Log {
         directory: &Path,
     ) -> Log {
         let directory = directory.to_path_buf();
-        Log { found: Some((scan, chain)), tables, directory, has_database: true }
+        let (has_database, known) = (true, Seqno::ZERO);
+        Log { found: Some((scan, chain)), tables, directory, has_database, known }
     }
 
     /// The last epoch that left something.
@@ -146,6 +155,11 @@ impl Log {
             })?;
             // Something is missing behind the last commit that was found.
             let ended = !passed && pass.last_seqno == reached.seqno && reached.gap_after.is_none();
+            // The database's own tables hold more than the log that is left.
+            let exact = until == Until::Lsn(reached.lsn);
+            if ended && !exact && reached.gap_after.is_none() && self.known > reached.seqno {
+                reached.gap_after = Some(reached.seqno);
+            }
             reached.end_unsure = matches!(until, Until::Time(_)) && !passed && !self.has_database;
             if ended && pass.lost.iter().any(|lost| lost.certain && lost.from >= reached.lsn) {
                 reached.gap_after = Some(reached.seqno);
@@ -271,6 +285,23 @@ impl Log {
             return Ok(harvest.written);
         }
         Err(damaged_table(&file.path))
+    }
+}
+
+/// All that counts of an epoch which the manifest no longer lists is in tables. Commits behind those were
+/// cut by a recovery, and lie in files that were not used again yet.
+fn leave_out_what_was_cut(chain: &mut Chain, scan: &Scan, manifest: &Manifest) {
+    let first_cut = Seqno(manifest.checkpoint_seqno.get() + 1);
+    let epochs: BTreeSet<u64> = scan.groups.keys().map(|(epoch, _)| *epoch).collect();
+    for epoch in epochs.into_iter().map(Epoch) {
+        let listed = manifest.epochs.iter().any(|range| range.epoch == epoch);
+        if listed || epoch > manifest.last_epoch {
+            continue;
+        }
+        match chain.cuts.iter_mut().find(|(of, _)| *of == epoch) {
+            Some((_, cut)) => *cut = first_cut.min(*cut),
+            None => chain.cuts.push((epoch, first_cut)),
+        }
     }
 }
 

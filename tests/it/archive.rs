@@ -118,6 +118,7 @@ fn a_failing_archive_holds_the_log_and_then_commits() {
         let builder = builder.background(false).archive(ARCHIVE).archive_limit(3 << 20);
         let db = builder.clone().open(DB).unwrap();
         let (done, ..) = commit_until_refused(&db, 0, 50);
+        let other = db.keyspace("other").unwrap();
         db.backup(REPO).unwrap();
         match fault {
             Some(fault) => disk.inject(fault),
@@ -134,6 +135,7 @@ fn a_failing_archive_holds_the_log_and_then_commits() {
         let keyspace = db.existing_keyspace("k").unwrap();
         assert_eq!(db.snapshot().len(&keyspace).unwrap(), u64::from(done + more));
         db.checkpoint().unwrap();
+        db.drop_keyspace(&other).unwrap();
         let again = keyspace.insert("x", "y");
         assert!(matches!(again, Err(Error::Archive { .. })), "{what}: {again:?}");
         disk.clear_faults();

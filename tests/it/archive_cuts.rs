@@ -7,12 +7,16 @@ use highwater::backup::{self, Request};
 use highwater::check::ContentHash;
 use highwater::fs::sim::{EnumerationLimits, Recording, SimDisk};
 use highwater::fs::{Barrier, FileSystem};
-use highwater::{Builder, Database, Durability};
+use highwater::{Builder, Database, Durability, Error};
 use std::sync::Arc;
 
 fn small(disk: &SimDisk) -> (Arc<dyn FileSystem>, Builder) {
+    sized(disk, 48 << 10)
+}
+
+fn sized(disk: &SimDisk, memory_budget: usize) -> (Arc<dyn FileSystem>, Builder) {
     let (fs, builder) = on(disk);
-    (fs, builder.background(false).simulation_sizes(48 << 10).archive(ARCHIVE))
+    (fs, builder.background(false).simulation_sizes(memory_budget).archive(ARCHIVE))
 }
 
 fn commits(db: &Database, from: u32, count: u32, durability: Durability) {
@@ -145,14 +149,18 @@ fn without_its_syncs_the_archive_has_gaps() {
 #[test]
 fn what_a_recovery_took_from_memory_reaches_the_archive() {
     let disk = prepared(None);
-    let db = small(&disk).1.open(DB).unwrap();
-    commits(&db, 10, 7, Durability::Sync);
-    commits(&db, 20, 5, Durability::Buffered);
+    // So much memory that no checkpoint syncs the log.
+    let db = sized(&disk, 512 << 10).1.open(DB).unwrap();
+    commits(&db, 10, 2, Durability::Sync);
+    commits(&db, 20, 14, Durability::Buffered);
     let disk = disk.kill();
+    let len = |db: &Database| db.keyspace("k").unwrap().len().unwrap();
+    let lost = |seed| len(&small(&disk.power_cut(seed)).1.open(DB).unwrap()) < 19;
+    assert!((0..40).filter(|seed| lost(*seed)).count() > 10, "nothing was in memory alone");
     disk.deny(ARCHIVE);
-    let db = small(&disk).1.open(DB).unwrap();
-    assert_eq!(db.keyspace("k").unwrap().len().unwrap(), 15);
-    commits(&db, 30, 1, Durability::Sync);
+    let db = sized(&disk, 512 << 10).1.open(DB).unwrap();
+    assert_eq!(len(&db), 19);
+    commits(&db, 40, 1, Durability::Sync);
     let expected = content(&db);
     for seed in 0..40 {
         let image = disk.power_cut(seed);
@@ -160,7 +168,7 @@ fn what_a_recovery_took_from_memory_reaches_the_archive() {
         let db = small(&image).1.open(DB).unwrap();
         assert_eq!(content(&db), expected);
         // The log of the first process is released, and its files are used again.
-        commits(&db, 40, 30, Durability::Sync);
+        commits(&db, 50, 40, Durability::Sync);
         db.close().unwrap();
         check(&image).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
@@ -170,9 +178,9 @@ fn what_a_recovery_took_from_memory_reaches_the_archive() {
 #[test]
 fn what_was_cut_is_never_restored() {
     let disk = prepared(None);
-    let db = small(&disk).1.open(DB).unwrap();
+    let db = sized(&disk, 512 << 10).1.open(DB).unwrap();
     commits(&db, 10, 2, Durability::Sync);
-    commits(&db, 20, 9, Durability::Buffered);
+    commits(&db, 20, 25, Durability::Buffered);
     let mut cut = 0;
     for seed in 0..300 {
         let image = disk.power_cut(seed);
@@ -182,4 +190,41 @@ fn what_was_cut_is_never_restored() {
         check(&image).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
     assert!(cut > 30, "only {cut} logs were cut");
+}
+
+/// Without an archive the files of the old log still hold what was cut, until they are used again.
+#[test]
+fn what_was_cut_is_not_taken_for_a_gap() {
+    let disk = SimDisk::new();
+    let plain = |disk: &SimDisk| {
+        let (fs, builder) = on(disk);
+        (fs, builder.background(false).simulation_sizes(512 << 10))
+    };
+    let db = plain(&disk).1.open(DB).unwrap();
+    commits(&db, 0, 3, Durability::Sync);
+    db.backup(REPO).unwrap();
+    commits(&db, 20, 25, Durability::Buffered);
+    let (mut cut, mut whole) = (0, 0);
+    for seed in 0..200 {
+        let image = disk.power_cut(seed);
+        let (fs, builder) = plain(&image);
+        let log = Request::new(REPO).number(Some(1)).log(DB).until(LATEST);
+        for more in [0, 2] {
+            let db = builder.clone().open(DB).unwrap();
+            cut += u64::from(db.recovery().trimmed_bytes > 0);
+            commits(&db, 500, more, Durability::Sync);
+            let (expected, recovered) = (content(&db), db.recovery().last_seqno);
+            db.close().unwrap();
+            let target = format!("/new{more}");
+            match backup::restore_to(&fs, &log, &target, &mut |_| {}) {
+                Ok(_) => whole += 1,
+                // Files of the old log were removed: then commits that were recovered are missing.
+                Err(Error::LogGap { after, .. }) if after < recovered => continue,
+                Err(error) => panic!("seed {seed}, {more} more: {error}"),
+            }
+            let reader = builder.clone().read_only(true).open(&target).unwrap();
+            assert_eq!(content(&reader), expected, "seed {seed}, {more} more");
+        }
+    }
+    assert!(cut > 30 && whole > 30, "{cut} logs were cut, {whole} restored");
 }
