@@ -44,6 +44,7 @@ pub mod fs;
 #[doc(hidden)]
 pub mod fuzzing;
 mod keyspace;
+mod lock;
 mod manifest;
 mod memtable;
 #[cfg(not(feature = "mistakes"))]

@@ -8,7 +8,8 @@ use super::format::{
     backup_name, parse_backup_name,
 };
 use crate::error::{Error, Result};
-use crate::fs::{self, FileSystem, LockGuard, LockOutcome, OpenMode, PathKind};
+use crate::fs::{self, FileSystem, LockGuard, OpenMode, PathKind};
+use crate::lock;
 use crate::manifest::names;
 use crate::types::{DatabaseId, FileId};
 use std::collections::BTreeMap;
@@ -69,13 +70,7 @@ impl Repository {
                 )));
             }
         }
-        let path = dir.join(names::LOCK_NAME);
-        let lock = match fs.lock(&path).map_err(|e| Error::io("lock", &path, e))? {
-            LockOutcome::Acquired(guard) => guard,
-            LockOutcome::Held { pid } => {
-                return Err(Error::Locked { path: dir.to_path_buf(), pid });
-            }
-        };
+        let lock = lock::take(&**fs, dir)?;
         let mut repository = Repository {
             dir: dir.to_path_buf(),
             _lock: lock,

@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::fs::FileSystem;
+use crate::lock;
 use crate::recovery::plan::{OpenPlan, Plan, table_metas};
 use crate::recovery::reading::plan_for_reading;
 use crate::types::{DatabaseId, Epoch, Generation, Lsn, Seqno};
@@ -117,7 +118,9 @@ pub struct RunSummary {
 /// ```
 pub fn explain(fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<Forecast> {
     let dir = dir.as_ref();
-    Ok(match plan_for_reading(fs, dir)? {
+    let found = plan_for_reading(fs, dir)?;
+    lock::check(fs, dir)?;
+    Ok(match found {
         Plan::Create => Forecast::Create,
         Plan::Open(found) => Forecast::Open(Box::new(explanation(dir, &found)?)),
     })

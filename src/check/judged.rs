@@ -3,6 +3,7 @@
 use super::explain::{Forecast, explanation};
 use crate::error::Result;
 use crate::fs::FileSystem;
+use crate::lock;
 use crate::recovery::decide::{Judged, Row, TABLE};
 use crate::recovery::plan::{Plan, Reader, plan_judged};
 use std::path::Path;
@@ -16,9 +17,12 @@ pub type DecisionRow = (String, bool, bool, String);
 #[doc(hidden)]
 pub fn explain_judged(fs: &dyn FileSystem, dir: &Path) -> (Result<Forecast>, Vec<DecisionRow>) {
     let judged = Judged::default();
-    let forecast = plan_judged(fs, dir, Reader::Alone, &judged).and_then(|found| match found {
-        Plan::Create => Ok(Forecast::Create),
-        Plan::Open(found) => Ok(Forecast::Open(Box::new(explanation(dir, &found)?))),
+    let forecast = plan_judged(fs, dir, Reader::Alone, &judged).and_then(|found| {
+        lock::check(fs, dir)?;
+        Ok(match found {
+            Plan::Create => Forecast::Create,
+            Plan::Open(found) => Forecast::Open(Box::new(explanation(dir, &found)?)),
+        })
     });
     (forecast, judged.into_inner().iter().map(in_words).collect())
 }

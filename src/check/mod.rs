@@ -21,6 +21,7 @@ mod scan;
 mod state;
 mod tables;
 mod verify;
+mod verify_files;
 mod verify_pass;
 
 pub use crate::content::{ContentHash, ContentHasher};
@@ -39,4 +40,4 @@ pub use tables::{
     read_table, table_detail,
 };
 pub(crate) use verify::expect_sound;
-pub use verify::{Finding, Level, Loss, Scope, Verified, VerifyOptions, verify};
+pub use verify::{Finding, Level, Loss, Scope, Verdict, Verified, VerifyOptions, verify};

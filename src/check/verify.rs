@@ -145,10 +145,36 @@ pub struct Verified {
     pub in_use: bool,
 }
 
+/// All that was found in one word: what `highwater verify` ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No damage.
+    Sound,
+    /// No damage in what was looked at; the time limit came before the rest.
+    OutOfTime,
+    /// Damage, and every commit that was promised can still be read.
+    Damage,
+    /// Damage, and commits that were promised are gone, or nobody can tell.
+    Loss,
+}
+
 impl Verified {
     /// The worst that was found; `None` if there is no damage.
     pub fn loss(&self) -> Option<Loss> {
         self.findings.iter().map(|finding| finding.loss).max()
+    }
+
+    /// The one word. `strict` takes bytes that an open would cut from the end of the log, and an end that
+    /// nothing vouches for, for damage: a crash leaves both, and neither was promised.
+    pub fn verdict(&self, strict: bool) -> Verdict {
+        let tail = |said: &Explanation| said.trim_bytes > 0 || said.unwitnessed_tail;
+        match self.loss() {
+            Some(Loss::None) => Verdict::Damage,
+            Some(_) => Verdict::Loss,
+            None if self.out_of_time => Verdict::OutOfTime,
+            None if strict && self.explanation.as_ref().is_some_and(tail) => Verdict::Damage,
+            None => Verdict::Sound,
+        }
     }
 }
 
@@ -222,6 +248,10 @@ pub(super) fn header_finding(segment: &Segment) -> Option<Finding> {
         keys: None,
     };
     match &segment.header {
+        Err(_) if segment.bytes <= BLOCK_BYTES => {
+            let what = format!("the segment is cut short to {} bytes", segment.bytes);
+            Some(make(0, what, Loss::None))
+        }
         Err(fault) => Some(make(0, format!("{fault}; its groups can still be read"), Loss::None)),
         Ok(header) if header.base != segment.base => {
             let what = format!("the segment says that it starts at LSN {}", header.base);
@@ -232,7 +262,7 @@ pub(super) fn header_finding(segment: &Segment) -> Option<Finding> {
                 "the segment is cut short: {} of {} bytes",
                 segment.bytes, header.segment_bytes
             );
-            // Whether groups are missing is seen where the log breaks off.
+            // Whether groups are missing is seen where the log breaks off, or else by the caller.
             Some(make(segment.bytes, what, Loss::None))
         }
         Ok(_) => None,
@@ -269,7 +299,7 @@ pub(super) fn finding(error: &Error, loss: Loss) -> Finding {
     Finding {
         file: file.clone(),
         offset: *offset,
-        bytes: 0,
+        bytes: lsn_range.map_or(0, |(from, to)| to.get().saturating_sub(from.get())),
         lsn_range: *lsn_range,
         what: what.clone(),
         loss,

@@ -15,9 +15,10 @@ use super::verify::{
 };
 use crate::error::{Error, Result};
 use crate::fs::FileSystem;
+use crate::lock;
 use crate::manifest::{EpochRange, Manifest, names};
 use crate::options::Builder;
-use crate::recovery::directory::{Directory, SegmentFile, read_manifest};
+use crate::recovery::directory::{Directory, SegmentFile};
 use crate::recovery::plan::{Plan, live_ranges, table_metas};
 use crate::recovery::reading::plan_for_reading;
 use crate::table::{BlockCache, ReadMode, Share, Table, TableMeta};
@@ -32,14 +33,14 @@ use std::time::Duration;
 
 /// One look at everything that the options ask for.
 pub(super) struct Pass<'p> {
-    fs: &'p Arc<dyn FileSystem>,
-    dir: &'p Path,
+    pub(super) fs: &'p Arc<dyn FileSystem>,
+    pub(super) dir: &'p Path,
     options: &'p VerifyOptions,
     deadline: Option<Duration>,
     progress: &'p mut dyn FnMut(u64, u64),
     done: u64,
     total: u64,
-    found: Verified,
+    pub(super) found: Verified,
 }
 
 impl<'p> Pass<'p> {
@@ -68,6 +69,10 @@ impl<'p> Pass<'p> {
     pub(super) fn run(mut self) -> Result<Option<Verified>> {
         let Some(directory) = Directory::read(&**self.fs, self.dir)? else { return Ok(None) };
         let sizes = self.sizes()?;
+        if let Err(error) = lock::check(&**self.fs, self.dir) {
+            let bytes = sizes.get(names::LOCK_NAME).copied().unwrap_or(0);
+            self.add(Finding { bytes, ..finding(&error, Loss::None) });
+        }
         let size = |name: &str| sizes.get(name).copied().unwrap_or(0);
         let manifest = self.manifest(&directory)?;
         let Some(manifest) = manifest else {
@@ -80,6 +85,7 @@ impl<'p> Pass<'p> {
             return Ok(Some(self.found));
         };
         self.scope("manifest", size(names::MANIFEST_NAME), 0, "");
+        self.doubt(&manifest, &directory);
         self.found.keyspaces =
             manifest.keyspaces.iter().map(|entry| (entry.id, entry.name.clone())).collect();
         let listed = match table_metas(self.dir, &manifest) {
@@ -126,6 +132,7 @@ impl<'p> Pass<'p> {
             .map(|(_, bytes)| bytes)
             .sum();
         self.scope("other files", 0, others, "nothing depends on them");
+        self.misplaced(manifest.database)?;
         self.found.findings.sort_by(|one, two| {
             (&one.file, one.offset, &one.what).cmp(&(&two.file, two.offset, &two.what))
         });
@@ -144,34 +151,16 @@ impl<'p> Pass<'p> {
         self.found.scopes.push(scope);
     }
 
-    fn add(&mut self, finding: Finding) {
-        let is_known = self
-            .found
-            .findings
-            .iter()
-            .any(|known| known.file == finding.file && known.offset == finding.offset);
-        if !is_known {
-            self.found.findings.push(finding);
+    pub(super) fn add(&mut self, finding: Finding) {
+        let mut known = self.found.findings.iter_mut();
+        match known.find(|known| known.file == finding.file && known.offset == finding.offset) {
+            Some(known) => known.loss = known.loss.max(finding.loss),
+            None => self.found.findings.push(finding),
         }
     }
 
     fn is_late(&self) -> bool {
         self.deadline.is_some_and(|deadline| self.fs.monotonic() >= deadline)
-    }
-
-    fn manifest(&mut self, directory: &Directory) -> Result<Option<Manifest>> {
-        let read = match directory.has_manifest {
-            true => read_manifest(&**self.fs, self.dir, true).map(Some),
-            false => directory.check_empty(self.dir).map(|()| None),
-        };
-        match read {
-            Ok(manifest) => Ok(manifest),
-            Err(error @ Error::Damage { .. }) => {
-                self.add(finding(&error, Loss::Unknown));
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// What an open would do; its refusal is a finding. Returns the tables that the log installs.
@@ -190,7 +179,8 @@ impl<'p> Pass<'p> {
             Err(error @ Error::Damage { .. }) => {
                 let known = |finding: &Finding| covers(finding, &error);
                 if !self.found.findings.iter().any(known) {
-                    self.add(finding(&error, Loss::Unknown));
+                    let found = self.with_extent(finding(&error, Loss::Unknown));
+                    self.add(found);
                 }
                 Ok(Vec::new())
             }
@@ -260,9 +250,7 @@ impl<'p> Pass<'p> {
             if segment.life().is_some_and(|found| found != life) {
                 break;
             }
-            if let Some(found) = header_finding(&segment) {
-                self.add(found);
-            }
+            let of_header = header_finding(&segment);
             let start = from.max(segment.first_group());
             let until = closed.unwrap_or(Lsn::MAX).min(segment.end());
             let path = segment.path.clone();
@@ -284,6 +272,14 @@ impl<'p> Pass<'p> {
                 progress(done, total);
                 Ok(!out_of_time)
             })?;
+            if let Some(mut found) = of_header {
+                // Where nobody closed the log, only a blank block behind the last group says that it ended.
+                let is_end_seen = align_up(ended.at) < base.plus(segment.bytes);
+                if closed.is_none() && !is_end_seen {
+                    found.loss = found.loss.max(Loss::Unknown);
+                }
+                self.add(found);
+            }
             self.found.out_of_time |= out_of_time;
             self.done += segment.bytes;
             read += segment.bytes;
@@ -295,7 +291,14 @@ impl<'p> Pass<'p> {
             if out_of_time || segment.bytes == 0 {
                 break;
             }
-            base = segment.end();
+            base = match segment.header {
+                Ok(_) => segment.end(),
+                // Nothing says how long it was: as far as the next, whose links say whether that is so.
+                Err(_) => {
+                    let next = directory.segments.iter().find(|s| s.base > base);
+                    next.map_or(segment.end(), |next| next.base)
+                }
+            };
         }
         self.found.log_groups += walked.groups;
         self.judge(range, &walked, first, directory);
@@ -347,17 +350,31 @@ impl<'p> Pass<'p> {
         }
         let (path, base) =
             walked.place.clone().unwrap_or_else(|| (self.dir.join(segment_name(first)), first));
-        // The segment that held the rest may be missing whole.
+        // The segment that held the rest may be missing whole, or its end may be.
         let holder = directory.segments.iter().rfind(|s| s.base <= walked.end);
-        let is_missing = holder.is_none_or(|s| s.base.plus(s.bytes) <= walked.end);
-        let what = match (is_missing, range.end.is_some()) {
-            (true, _) => "the log segment is missing; commits in it are lost",
-            (false, true) => "the log breaks off before the end that the manifest names",
-            (false, false) => "the log breaks off, but later bytes say that it went on",
-        };
-        let (file, offset) = match is_missing {
-            true => (self.dir.join(segment_name(walked.end.max(first))), 0),
-            false => (path, walked.end.get() - base.get()),
+        let holder = holder.and_then(|named| Segment::open(&**self.fs, self.dir, named).ok());
+        // Without a header nothing says how long it was.
+        let is_whole = |s: &Segment| s.header.is_ok() && s.base.plus(s.bytes) >= s.end();
+        let short = holder.as_ref().filter(|s| {
+            !is_whole(s) && s.base.plus(s.bytes.max(BLOCK_BYTES)) <= align_up(walked.end)
+        });
+        let is_missing = holder.as_ref().is_none_or(|s| is_whole(s) && s.end() <= walked.end);
+        let (what, file, offset) = if let Some(short) = short {
+            (
+                "the log segment is cut short; commits in it are lost",
+                short.path.clone(),
+                short.bytes,
+            )
+        } else if is_missing {
+            let base = holder.as_ref().map_or(first, Segment::end);
+            let file = self.dir.join(segment_name(base));
+            ("the log segment is missing; commits in it are lost", file, 0)
+        } else {
+            let what = match range.end.is_some() {
+                true => "the log breaks off before the end that the manifest names",
+                false => "the log breaks off, but later bytes say that it went on",
+            };
+            (what, path, walked.end.get() - base.get())
         };
         self.add(Finding {
             file,

@@ -7,8 +7,9 @@ use crate::checkpoint::Background;
 use crate::checkpoint::flush::run_entry;
 use crate::checkpoint::write::{Purpose, TableWriter};
 use crate::error::{Error, Result};
-use crate::fs::{self, Barrier, FileSystem, LockGuard, LockOutcome, PathKind};
-use crate::manifest::{Manifest, names};
+use crate::fs::{self, Barrier, FileSystem, LockGuard, PathKind};
+use crate::lock;
+use crate::manifest::Manifest;
 use crate::mistakes::{Mistake, planted};
 use crate::options::Builder;
 use crate::recovery::apply::{Rebuilt, rebuild};
@@ -184,7 +185,7 @@ fn open_writable(options: Builder, dir: &Path) -> Result<Engine> {
     if matches!(plan_without_replay(&*fs, dir)?, Found::Nothing) && !options.create {
         return Err(Error::NotFound { path: dir.to_path_buf() });
     }
-    let lock = take_lock(&*fs, dir)?;
+    let lock = lock::take(&*fs, dir)?;
     match plan(&*fs, dir, Reader::Owner)? {
         Plan::Create => create(options, dir, lock),
         Plan::Open(found) => {
@@ -421,14 +422,6 @@ fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engi
         dir: dir.to_path_buf(),
         options,
         database,
-    }
-}
-
-fn take_lock(fs: &dyn FileSystem, dir: &Path) -> Result<Box<dyn LockGuard>> {
-    let path = dir.join(names::LOCK_NAME);
-    match fs.lock(&path).map_err(|e| Error::io("lock", &path, e))? {
-        LockOutcome::Acquired(guard) => Ok(guard),
-        LockOutcome::Held { pid } => Err(Error::Locked { path: dir.to_path_buf(), pid }),
     }
 }
 

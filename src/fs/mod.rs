@@ -76,6 +76,16 @@ pub enum LockOutcome {
     },
 }
 
+/// Length of the longest text of a lock: ten digits and a newline.
+pub const LOCK_MAX_BYTES: usize = 11;
+
+/// Whether a file that holds this may be a lock: a process id, or what a crash may leave of one (nothing,
+/// a part of it, zeros).
+pub fn is_lock_text(text: &[u8]) -> bool {
+    let is_own = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'\n' | 0);
+    text.len() <= LOCK_MAX_BYTES && text.iter().all(is_own)
+}
+
 /// Holds a lock; dropping it releases the lock.
 pub trait LockGuard: Debug + Send + Sync {}
 
@@ -103,7 +113,8 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// Makes the names of a directory durable.
     fn sync_dir(&self, dir: &Path, barrier: Barrier) -> io::Result<()>;
     /// Takes the exclusive lock on the file at `path` (created if missing) and writes this process's id
-    /// into it as decimal digits and a newline; never waits. The lock dies with the process.
+    /// into it as decimal digits and a newline; never waits. The lock dies with the process. A file that
+    /// holds anything else ([`is_lock_text`]) is not changed: `InvalidData`.
     fn lock(&self, path: &Path) -> io::Result<LockOutcome>;
     /// Whether somebody holds the lock at `path`, found out without taking it. `None`: free, or no file.
     fn lock_holder(&self, path: &Path) -> io::Result<Option<Holder>>;

@@ -225,8 +225,20 @@ fn lock(fs: &dyn FileSystem, root: &Path) {
 
 fn lock_file_text(fs: &dyn FileSystem, root: &Path) {
     let path = root.join("LOCK");
-    put(fs, &path, &[b'9'; 5000]);
+    put(fs, &path, b"4294967295\n");
     assert_eq!(fs.lock_holder(&path).unwrap(), None, "the text is not the lock");
+    drop(acquired(fs, &path));
+    assert_eq!(get(fs, &path), format!("{}\n", std::process::id()).as_bytes());
+    for foreign in [&b"hello"[..], &[b'9'; 12], &[0; 5000]] {
+        fs.remove(&path).unwrap();
+        put(fs, &path, foreign);
+        let refused = fs.lock(&path).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidData);
+        assert_eq!(get(fs, &path), foreign);
+        assert_eq!(fs.lock_holder(&path).unwrap(), None);
+    }
+    fs.remove(&path).unwrap();
+    put(fs, &path, b"12\0\0");
     let _guard = acquired(fs, &path);
     assert_eq!(get(fs, &path), format!("{}\n", std::process::id()).as_bytes());
 }

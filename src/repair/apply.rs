@@ -15,12 +15,13 @@ use super::diagnose::{Diagnosis, diagnose};
 use super::files::{self, FileMark};
 use super::journal::{Journal, place};
 use super::undo::put_back;
-use super::{Plan, PlanId, QUARANTINE, lock};
+use super::{Plan, PlanId, QUARANTINE};
 use crate::backup::parts::NewRun;
 use crate::catalog::Catalog;
 use crate::checkpoint::write::{Purpose, TableWriter};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, FileSystem, PathKind};
+use crate::lock;
 use crate::manifest::{Manifest, RunEntry, names};
 use crate::options::{Builder, Sizes};
 use crate::recovery::plan::table_metas;
@@ -65,7 +66,7 @@ pub fn apply(
     if fs.kind(dir).map_err(|e| Error::io("look at", dir, e))? != PathKind::Directory {
         return Err(Error::NotFound { path: dir.to_path_buf() });
     }
-    let _lock = lock(&**fs, dir)?;
+    let _lock = lock::take(&**fs, dir)?;
     let quarantine = place(dir, id);
     if let Some(journal) = Journal::read(&**fs, dir, id)? {
         let now = files::mark(&**fs, dir, names::MANIFEST_NAME)?.map(|now| now.sum);

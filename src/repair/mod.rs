@@ -34,7 +34,7 @@ pub use apply::{Applied, apply};
 pub use undo::{Undone, undo};
 
 use crate::error::{Error, Result};
-use crate::fs::{FileSystem, LockGuard, LockOutcome, OpenMode, PathKind};
+use crate::fs::FileSystem;
 use crate::manifest::names;
 use crate::salvage::LostLog;
 use crate::types::{DatabaseId, Lsn, Seqno};
@@ -193,25 +193,4 @@ pub fn plan(
         return Err(Error::Locked { path: dir.to_path_buf(), pid: holder.pid });
     }
     diagnose::diagnose(fs, dir, progress).map(|diagnosis| diagnosis.plan)
-}
-
-/// Longer than any process id: what a lock file never holds, in bytes.
-const LOCK_MAX_BYTES: u64 = 64;
-
-/// Owns the directory while its files are exchanged. Taking the lock writes to the lock file: if that
-/// holds something else (a file that was renamed over it), it may be the only copy.
-fn lock(fs: &dyn FileSystem, dir: &Path) -> Result<Box<dyn LockGuard>> {
-    let path = dir.join(names::LOCK_NAME);
-    let io = |e| Error::io("look at", &path, e);
-    if fs.kind(&path).map_err(io)? == PathKind::File {
-        let bytes = fs.open(&path, OpenMode::Read).and_then(|file| file.len()).map_err(io)?;
-        if bytes > LOCK_MAX_BYTES {
-            let what = format!("the lock file has {bytes} bytes: it is none, and is left alone");
-            return Err(Error::damage(&path, 0, what));
-        }
-    }
-    match fs.lock(&path).map_err(|e| Error::io("lock", &path, e))? {
-        LockOutcome::Acquired(guard) => Ok(guard),
-        LockOutcome::Held { pid } => Err(Error::Locked { path: dir.to_path_buf(), pid }),
-    }
 }

@@ -9,9 +9,10 @@
 
 use super::files::{self, FileMark};
 use super::journal::{JOURNAL, Journal, place};
-use super::{PlanId, QUARANTINE, lock};
+use super::{PlanId, QUARANTINE};
 use crate::error::{Error, Result};
 use crate::fs::{Barrier, FileSystem, OpenMode, PathKind};
+use crate::lock;
 use crate::manifest::names;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub fn undo(fs: &Arc<dyn FileSystem>, dir: impl AsRef<Path>, id: Option<PlanId>)
     if fs.kind(dir).map_err(|e| Error::io("look at", dir, e))? != PathKind::Directory {
         return Err(Error::NotFound { path: dir.to_path_buf() });
     }
-    let _lock = lock(&**fs, dir)?;
+    let _lock = lock::take(&**fs, dir)?;
     let now = files::mark(&**fs, dir, names::MANIFEST_NAME)?;
     let mut journals = Vec::new();
     for plan in Journal::plans(&**fs, dir)? {

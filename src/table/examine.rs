@@ -10,13 +10,13 @@
 use super::ReadMode;
 use super::check::{Pass, TableCheck};
 use super::filter::Filter;
-use super::format::BlockKind;
-use super::index::Section;
+use super::format::{BlockKind, FILE_HEADER_BYTES, FOOTER_BYTES};
+use super::index::{Index, Section};
 use super::load::body;
 use super::reader::{Loaded, Table};
 use super::salvage::{SalvagedEntry, salvage};
 use crate::error::{Error, Result};
-use crate::fs::OpenMode;
+use crate::fs::{File, OpenMode};
 use crate::types::KeyspaceId;
 use std::io;
 
@@ -208,6 +208,8 @@ impl Table {
                 return Ok(Examined { skipped_bytes: 0, ..Examined::default() });
             }
         };
+        let part_bytes = self.part_bytes(&*file, offset_of(error));
+        let lost_whole = |what: String| TableFlaw { bytes: part_bytes, ..lost_whole(what) };
         let length = file.len().unwrap_or(0);
         let mut ranges = 0;
         let known = Some((self.identity.database, self.identity.file_id));
@@ -238,6 +240,30 @@ impl Table {
             entries: salvaged.entries,
             out_of_time: false,
         })
+    }
+}
+
+impl Table {
+    /// Length of the part that begins at `offset`, as far as the rest of the file says; otherwise 0.
+    fn part_bytes(&self, file: &dyn File, offset: u64) -> u64 {
+        if offset == 0 {
+            return FILE_HEADER_BYTES as u64;
+        }
+        if offset == self.meta.file_bytes.wrapping_sub(FOOTER_BYTES as u64) {
+            return FOOTER_BYTES as u64;
+        }
+        let Ok(footer) = self.read_footer(file) else { return 0 };
+        let (extent, crc) = footer.index;
+        if offset == extent.offset() {
+            return extent.length_bytes();
+        }
+        let read = self.read_vouched(file, BlockKind::Index, extent, crc).ok();
+        let index = read.and_then(|(header, block)| {
+            Index::decode(body(&header, &block), header.count, extent.offset())
+        });
+        let extents = index.map(|index| index.extents).unwrap_or_default();
+        let part = extents.iter().find(|extent| extent.offset() == offset);
+        part.map_or(0, |extent| extent.length_bytes())
     }
 }
 

@@ -159,7 +159,7 @@ impl Table {
         Ok(())
     }
 
-    fn read_footer(&self, file: &dyn File) -> Result<Footer> {
+    pub(super) fn read_footer(&self, file: &dyn File) -> Result<Footer> {
         let offset = self.meta.file_bytes.wrapping_sub(FOOTER_BYTES as u64);
         let extent = Extent::new(offset, FOOTER_BYTES as u64)
             .ok_or_else(|| self.damage(0, "the file is too short or too long for a table"))?;

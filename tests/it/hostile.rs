@@ -1,6 +1,7 @@
 //! Things that nobody should do, or that only happen on a bad day. Each was a bug once.
 
 use crate::support::small;
+use highwater::check::{Verdict, VerifyOptions, explain, verify};
 use highwater::fs::FileSystem;
 use highwater::fs::sim::{Fault, FaultKind, OperationKind, SimDisk};
 use highwater::{Database, Durability, Error};
@@ -209,4 +210,55 @@ fn a_reader_beside_an_owner_leaves_out_what_may_not_be_durable() {
     assert_eq!(seen.get("written").unwrap(), None);
     owner.maintain().unwrap();
     assert_eq!(read().existing_keyspace("items").unwrap().len().unwrap(), 2);
+}
+
+/// The open took the lock, which wrote the process id into the file, and only then looked at anything: a
+/// file that somebody renamed over `LOCK`, perhaps the only copy, was gone after an open that then refused.
+#[test]
+fn a_file_in_the_place_of_the_lock_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, backups) = (dir.path().join("db"), dir.path().join("backups"));
+    let lock = path.join("LOCK");
+    let db = Database::open(&path).unwrap();
+    db.keyspace("items").unwrap().insert("one", "1").unwrap();
+    db.checkpoint().unwrap();
+    db.backup(&backups).unwrap();
+    db.close().unwrap();
+    let table = std::fs::read(path.join("table-0000000000000001.hwt")).unwrap();
+    let foreign: [&[u8]; 6] =
+        [b"hello", b"12345 \n", b"123456789012345\n", &[b'7'; 5000], &[0; 4096], &table];
+    for bytes in foreign {
+        std::fs::write(&lock, bytes).unwrap();
+        match Database::open(&path).unwrap_err() {
+            Error::Damage { file, what, .. } => {
+                assert_eq!(file, lock);
+                assert!(what.contains("remove it"), "{what}");
+            }
+            other => panic!("{other}"),
+        }
+        assert_eq!(std::fs::read(&lock).unwrap(), bytes);
+        let os: Arc<dyn FileSystem> = Arc::new(highwater::fs::os::OsFileSystem::new());
+        assert!(explain(&*os, &path).unwrap_err().is_damage());
+        let found = verify(&os, &path, &VerifyOptions::default(), &mut |_, _| {}).unwrap().unwrap();
+        assert_eq!((found.verdict(false), found.findings.len()), (Verdict::Damage, 1));
+        assert_eq!(found.findings[0].file, lock);
+        let reader = Database::builder().read_only(true).open(&path).unwrap();
+        assert_eq!(reader.existing_keyspace("items").unwrap().len().unwrap(), 1);
+        assert!(std::fs::read(&lock).unwrap() == bytes);
+
+        std::fs::remove_file(&lock).unwrap();
+        let db = Database::open(&path).unwrap();
+        std::fs::write(backups.join("LOCK"), bytes).unwrap();
+        assert!(db.backup(&backups).unwrap_err().is_damage());
+        assert_eq!(std::fs::read(backups.join("LOCK")).unwrap(), bytes);
+        db.close().unwrap();
+        std::fs::remove_file(backups.join("LOCK")).unwrap();
+    }
+    // What a crash may leave of a lock is one.
+    let own: [&[u8]; 6] = [b"", b"1\n", b"4294967295\n", b"123", b"12\n\n", &[0; 7]];
+    for bytes in own {
+        std::fs::write(&lock, bytes).unwrap();
+        Database::open(&path).unwrap().close().unwrap();
+        assert_eq!(std::fs::read(&lock).unwrap(), format!("{}\n", std::process::id()).as_bytes());
+    }
 }

@@ -6,7 +6,8 @@
 //! refuse with a typed error that names a file, and then no byte of the directory has changed; or show
 //! exactly the same state, because the damaged bytes are not read or not needed; or show it up to where
 //! a read meets the damage and says so. Only without a witness may it cut the last commits, and reports
-//! that. Anything else (another state, a panic, a hang) is a violation.
+//! that. Anything else (another state, a panic, a hang) is a violation. `verify` must have found what the
+//! open and the reads find ([`crate::verdict`]).
 //!
 //! One limit: the last log segment of a database that was not closed, put back from an older copy, is
 //! byte for byte what a crash at the time of the copy leaves, and nothing outside that file says
@@ -21,6 +22,8 @@ use crate::script::Workload;
 use crate::sectors::{SECTOR, sector_of, sectors};
 use crate::subjects::OLDER;
 pub use crate::subjects::{small_subject, subject};
+use crate::verdict::{self, Promised, Said};
+use highwater::check::Verified;
 use highwater::fs::sim::SimDisk;
 use highwater::{Database, Error};
 use std::collections::BTreeMap;
@@ -50,6 +53,8 @@ pub struct Subject {
     pub(crate) checkpointed: usize,
     /// It was closed.
     pub(crate) closed: bool,
+    /// The bytes that something vouches for.
+    pub(crate) promised: Promised,
 }
 
 /// What is done to the files.
@@ -196,6 +201,10 @@ pub struct Damaged<'a> {
     /// The last log segment was put back from an older copy, as a crash at that time leaves it; the state
     /// may be any from this commit on.
     pub rolled_back_to: Option<usize>,
+    /// How `verify` ends; checked against what was damaged.
+    pub said: Said,
+    /// What `verify` found.
+    pub verified: Option<Verified>,
     /// The case, in words.
     pub what: String,
 }
@@ -217,11 +226,15 @@ pub fn visit(
         }
         let (disk, older_log) = damaged(&subject, case).map_err(|failure| failure.what)?;
         let what = subject.describe(case);
+        let (said, verified) = verified(&subject, case, &disk, older_log)
+            .map_err(|failure| format!("{what}: {}", failure.what))?;
         visit(&Damaged {
             disk,
             states: &subject.states,
             vouched: subject.vouched,
             rolled_back_to: older_log.then_some(subject.checkpointed),
+            said,
+            verified,
             what: format!("database {name}, case {number}: {what}"),
         });
     }
@@ -231,7 +244,41 @@ pub fn visit(
 /// Checks one case.
 pub fn check(subject: &Subject, number: usize, case: &Damage) -> Result<Finding, Failure> {
     let (disk, older_log) = damaged(subject, case)?;
-    judge(subject, &disk, number, older_log)
+    let (said, _) = verified(subject, case, &disk, older_log)?;
+    let finding = judge(subject, &disk, number, older_log)?;
+    agree(said, finding)?;
+    Ok(finding)
+}
+
+fn verified(
+    subject: &Subject,
+    case: &Damage,
+    disk: &SimDisk,
+    older_log: bool,
+) -> Result<(Said, Option<Verified>), Failure> {
+    let is_legal = older_log || is_older_manifest(subject, case);
+    verdict::judge(&subject.promised, &subject.files, disk, is_legal)
+}
+
+/// An older manifest may be what a crash leaves: one in the middle of the publication of the next, as
+/// long as nothing was written under that. Then the state must be the same, which [`judge`] sees to.
+fn is_older_manifest(subject: &Subject, case: &Damage) -> bool {
+    matches!(case, Damage::Replace(path, index)
+        if is_manifest(path) && subject.others[*index].0 == OLDER)
+}
+
+/// `verify` must find what an open or a read finds.
+fn agree(said: Said, finding: Finding) -> Result<(), Failure> {
+    let agrees = match finding {
+        Finding::Refused => said != Said::Clean,
+        Finding::Read => matches!(said, Said::Damage | Said::Loss),
+        Finding::Cut | Finding::RolledBack => said == Said::Clean,
+        Finding::Unread => matches!(said, Said::Clean | Said::Damage),
+    };
+    if agrees {
+        return Ok(());
+    }
+    Err(Failure::violation(format!("an open finds {finding:?}, verify says {said:?}")))
 }
 
 /// The disk with one damage; and whether that is a log put back from an older copy.

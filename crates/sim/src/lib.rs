@@ -10,7 +10,8 @@
 //! - [`rows`]: every row of recovery's decision table, the damaged ones included.
 //! - [`kills`]: the process dies, and the power fails while the next one recovers.
 //! - [`faults`], [`refaults`], [`capacity`]: errors, also in recoveries, and full disks.
-//! - [`damage`], [`sectors`]: rotten bytes and sectors, of the databases in [`subjects`].
+//! - [`damage`], [`sectors`]: rotten bytes and sectors, of the databases in [`subjects`];
+//!   [`verdict`]: what `verify` says of them.
 //! - [`bits`]: every bit of every file of small databases.
 //! - [`barriers`], [`mistakes`]: the campaign itself put to the test, by [`hunt`] and [`scenarios`].
 //! - [`report`]: all of it, counted.
@@ -43,3 +44,4 @@ pub mod sectors;
 pub mod shrink;
 pub mod small;
 pub mod subjects;
+pub mod verdict;

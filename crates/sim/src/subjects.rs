@@ -5,6 +5,7 @@ use super::damage::Subject;
 use crate::model::State;
 use crate::run::{PATH, Run};
 use crate::script::{Change, Step, Workload};
+use crate::verdict::Promised;
 use highwater::Durability;
 use highwater::fs::sim::SimDisk;
 use highwater::fs::{Barrier, FileSystem};
@@ -56,7 +57,19 @@ fn subject_with(name: &'static str, seed: u64, memory_budget: usize) -> Result<S
     let checkpointed = states.len() - 4;
     let closed = is_closed(name);
     let disk = lay_out(&files).map_err(|e| e.to_string())?;
-    Ok(Subject { name, workload, files, disk, others, states, vouched, checkpointed, closed })
+    let promised = Promised::of(&disk, &files)?;
+    Ok(Subject {
+        name,
+        workload,
+        files,
+        disk,
+        others,
+        states,
+        vouched,
+        checkpointed,
+        closed,
+        promised,
+    })
 }
 
 fn is_closed(name: &str) -> bool {

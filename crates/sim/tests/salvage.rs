@@ -3,13 +3,15 @@
 //! model says.
 
 use highwater::Database;
-use highwater::check::{VerifyOptions, explain, verify};
+use highwater::check::{Loss, Verdict, Verified, VerifyOptions, explain, verify};
 use highwater::fs::FileSystem;
 use highwater::salvage::{ManifestState, Receipt, assess, salvage};
 use highwater_sim::check::{Failure, guarded};
 use highwater_sim::damage::{Damaged, SUBJECTS, visit};
 use highwater_sim::model::{State, read_state};
 use highwater_sim::run::PATH;
+use highwater_sim::verdict::Said;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 const NEW: &str = "/new";
@@ -24,6 +26,10 @@ struct Counts {
     accounted: u64,
     /// The manifest is gone and the receipt says that the order is a guess; keys differ.
     guessed: u64,
+    /// `verify` cannot tell whether something is lost, and nothing is.
+    needless: u64,
+    /// How `verify` ends.
+    said: BTreeMap<Said, u64>,
 }
 
 impl Counts {
@@ -33,6 +39,10 @@ impl Counts {
         self.all_there += more.all_there;
         self.accounted += more.accounted;
         self.guessed += more.guessed;
+        self.needless += more.needless;
+        for (said, count) in &more.said {
+            *self.said.entry(*said).or_default() += count;
+        }
     }
 }
 
@@ -75,9 +85,8 @@ fn check(damaged: &Damaged<'_>, counts: &mut Counts) -> Result<(), Failure> {
     let disk = &damaged.disk;
     let before = disk.content_hash_of(PATH).unwrap();
     let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
-    // Whatever they say, they must come back and leave everything alone.
+    // Whatever it says, it must come back and leave everything alone.
     let _ = explain(&*fs, PATH);
-    let _ = verify(&fs, PATH, &VerifyOptions::default(), &mut |_, _| {});
     let dry = assess(&fs, PATH, &mut |_| {}).map_err(|e| violation(format!("assess: {e}")))?;
     let receipt = salvage(&fs, PATH, NEW, &mut |_| {})
         .map_err(|e| violation(format!("salvage refused: {e}")))?;
@@ -89,11 +98,55 @@ fn check(damaged: &Damaged<'_>, counts: &mut Counts) -> Result<(), Failure> {
     {
         return Err(violation(format!("assess saw other losses:\n{dry}\n{receipt}")));
     }
+    let result = verify(&fs, NEW, &VerifyOptions::default(), &mut |_, _| {});
+    let is_sound = match &result {
+        Ok(Some(found)) => {
+            found.verdict(true) == Verdict::Sound
+                && found.explanation.as_ref().is_some_and(|said| said.clean && said.salvaged)
+        }
+        _ => false,
+    };
+    if !is_sound {
+        return Err(violation(format!("the result does not verify: {result:?}")));
+    }
     let opened = Database::builder().file_system(fs.clone()).background(false).open(NEW);
     let db = opened.map_err(|e| violation(format!("the result does not open: {e}")))?;
     let found = read_state(&db).map_err(|e| violation(format!("the result: {e}")))?;
+    *counts.said.entry(damaged.said).or_default() += 1;
+    is_true(damaged, &receipt, &found, counts)?;
     judge(damaged, &receipt, &found, counts)
         .map_err(|failure| violation(format!("{}\n{receipt}", failure.what)))
+}
+
+/// What `verify` said, held against what the salvage got.
+fn is_true(
+    damaged: &Damaged<'_>,
+    receipt: &Receipt,
+    found: &State,
+    counts: &mut Counts,
+) -> Result<(), Failure> {
+    let least = damaged.rolled_back_to.unwrap_or(damaged.vouched);
+    let all_there = damaged.states[least..].iter().any(|state| state.hash() == found.hash());
+    let wrong = |what: &str| {
+        let findings = damaged.verified.as_ref().map(|found| &found.findings);
+        Err(violation(format!("verify says {:?}, {what}: {findings:?}", damaged.said)))
+    };
+    match damaged.said {
+        Said::Clean if !all_there => wrong("and something is lost"),
+        Said::Clean if !receipt.is_lossless() => wrong("and the receipt names losses"),
+        Said::Damage if !all_there => wrong("and something is lost"),
+        Said::Loss if all_there && receipt.is_lossless() => {
+            counts.needless += 1;
+            let certain = |found: &Verified| {
+                found.findings.iter().any(|finding| finding.loss == Loss::Committed)
+            };
+            match damaged.verified.as_ref().is_some_and(certain) {
+                true => wrong("and all is there"),
+                false => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 fn judge(

@@ -10,14 +10,16 @@
 //!   at once, and an owner that tries to lock in that moment finds the file held. On Windows the text of
 //!   a locked file cannot be read, so the holder has no process id.
 //!
+//! A file with any other content is not a lock: it is left as it is.
+//!
 //! Between taking the lock and writing the text there is a moment in which the text is that of the last
 //! holder, or empty.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::raw::{lock_exclusive as take, lock_is_held as is_held};
-use crate::fs::{Holder, LockGuard, LockOutcome};
+use crate::fs::{Holder, LOCK_MAX_BYTES, LockGuard, LockOutcome, is_lock_text};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 /// Closing the file releases the lock.
@@ -35,6 +37,12 @@ pub(super) fn lock(path: &Path) -> io::Result<LockOutcome> {
     if !take(&file)? {
         return Ok(LockOutcome::Held { pid: read_pid(&file) });
     }
+    let mut text = Vec::new();
+    (&file).take(LOCK_MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
+    if !is_lock_text(&text) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    file.rewind()?;
     file.set_len(0)?;
     file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
     Ok(LockOutcome::Acquired(Box::new(OsLock { _file: file })))

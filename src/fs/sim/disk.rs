@@ -11,8 +11,8 @@ use super::operation::{Action, Tamper};
 use super::state::State;
 use crate::fs::os::OsFileSystem;
 use crate::fs::{
-    Barrier, DirEntry, File, FileSystem, Holder, Join, LockGuard, LockOutcome, Mapping, OpenMode,
-    PathKind,
+    Barrier, DirEntry, File, FileSystem, Holder, Join, LOCK_MAX_BYTES, LockGuard, LockOutcome,
+    Mapping, OpenMode, PathKind, is_lock_text,
 };
 use std::io;
 use std::path::Path;
@@ -159,6 +159,11 @@ impl FileSystem for SimDisk {
         state.model.file(node)?;
         if let Some(holder) = state.holder(node) {
             return Ok(LockOutcome::Held { pid: holder.pid });
+        }
+        let mut text = [0; LOCK_MAX_BYTES + 1];
+        let read = state.model.file(node)?.content.read_at(&mut text, 0);
+        if !is_lock_text(&text[..read]) {
+            return Err(io::ErrorKind::InvalidData.into());
         }
         let pid = std::process::id();
         let bytes = Arc::from(format!("{pid}\n").as_bytes());

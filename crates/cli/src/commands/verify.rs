@@ -9,7 +9,7 @@ use crate::keyspaces::Keyspaces;
 use crate::open;
 use crate::output::Output;
 use crate::progress::Progress;
-use highwater::check::{self, Finding, Level, Loss, Verified, VerifyOptions};
+use highwater::check::{self, Finding, Level, Loss, Verdict, Verified, VerifyOptions};
 use highwater::{Error, KeyspaceId};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -78,13 +78,11 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let Some(found) = found.in_dir(dir)? else {
         return Err(Failure::engine(dir, &Error::NotFound { path: dir.clone() }));
     };
-    let tail = found.explanation.as_ref().is_some_and(|e| e.trim_bytes > 0 || e.unwitnessed_tail);
-    let exit = match found.loss() {
-        Some(Loss::None) => Exit::Damage,
-        Some(_) => Exit::Loss,
-        None if found.out_of_time => Exit::TimeLimit,
-        None if tail && console.strict => Exit::Damage,
-        None => Exit::Clean,
+    let exit = match found.verdict(console.strict) {
+        Verdict::Sound => Exit::Clean,
+        Verdict::OutOfTime => Exit::TimeLimit,
+        Verdict::Damage => Exit::Damage,
+        Verdict::Loss => Exit::Loss,
     };
     let report = Report { dir, found: &found, exit, console };
     let mut output = Output::of(console, "verify");
