@@ -148,6 +148,7 @@ impl Snapshot {
     /// # }
     /// ```
     pub fn content_hash(&self) -> Result<ContentHash> {
+        self.check_open()?;
         let mut hasher = ContentHasher::new();
         for info in self.live_keyspaces() {
             hasher.keyspace(&info.name);

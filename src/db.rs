@@ -282,7 +282,8 @@ impl Database {
     }
 
     /// Closes the database: makes everything durable, marks it as cleanly closed, releases the lock.
-    /// Other handles get [`Error::Closed`]; snapshots go on reading. Dropping the last handle does the
+    /// Other handles, reads through them included, get [`Error::Closed`]; snapshots that were taken before
+    /// go on reading, and only they keep files that a later owner removed on the disk. Dropping the last handle does the
     /// same and has nobody to tell of errors.
     ///
     /// # Errors

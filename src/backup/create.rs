@@ -226,6 +226,7 @@ impl Creation<'_> {
         let recovery = &engine.recovery.report;
         if engine.options.read_only {
             let (view, seqno) = engine.read_point();
+            view.check_open()?;
             return Ok((view, seqno, recovery.tail));
         }
         let (view, seqno, lsn) = {

@@ -126,6 +126,7 @@ pub fn diff(
     after: &Snapshot,
     sink: &mut dyn FnMut(Difference<'_>) -> ControlFlow<()>,
 ) -> Result<()> {
+    before.check_open().and_then(|()| after.check_open())?;
     let (old, new) = (before.live_keyspaces(), after.live_keyspaces());
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
     loop {

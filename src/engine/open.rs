@@ -119,7 +119,12 @@ impl Engine {
             // to publish after this, they may not.
             let _merging = self.merging.lock();
             let _flushing = self.flushing.lock();
-            self.published.lock().sealed = true;
+            let mut published = self.published.lock();
+            published.sealed = true;
+            // Handles that live on get `Closed`: the files that only they would see need not stay.
+            published.runs.clear();
+            drop(published);
+            self.view.store(Arc::new(View::default()));
             self.space.seal();
         }
         drop(writer);

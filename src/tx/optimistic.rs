@@ -60,6 +60,7 @@ impl OptimisticTx {
     pub(crate) fn begin(db: &Database) -> Result<OptimisticTx> {
         db.engine.check_writable()?;
         let (view, at) = db.engine.read_point();
+        view.check_open()?;
         Ok(OptimisticTx::at(db, view, at))
     }
 
@@ -70,6 +71,7 @@ impl OptimisticTx {
         let writer = db.engine.writer.lock();
         let (view, at) = (db.engine.view.load_full(), writer.last_seqno);
         drop(writer);
+        view.check_open()?;
         Ok(OptimisticTx::at(db, view, at))
     }
 

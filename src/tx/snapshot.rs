@@ -58,6 +58,11 @@ impl Snapshot {
         live
     }
 
+    /// An error if it was taken of a closed database.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.view.check_open()
+    }
+
     /// All entries of a keyspace, by its number.
     pub(crate) fn entries(&self, keyspace: KeyspaceId) -> Range<'_> {
         let source = Source { own: &[], view: &self.view, at: self.at };
@@ -65,6 +70,7 @@ impl Snapshot {
     }
 
     fn source(&self, keyspace: &Keyspace) -> Result<Source<'_>> {
+        self.view.check_open()?;
         keyspace.check(&self.db.engine, self.at)?;
         Ok(Source { own: &[], view: &self.view, at: self.at })
     }

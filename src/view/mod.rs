@@ -21,7 +21,7 @@ pub use merge::{LayerCursor, Merge};
 pub use run::{LiveTable, Run, RunCursor, runs_of};
 
 use crate::cursor::RangeTombstone;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memtable::Memtable;
 use crate::slice::Slice;
 use crate::table::{Found, key_hash};
@@ -53,16 +53,24 @@ pub enum Layer {
     Run(Arc<Run>),
 }
 
-/// The layers of the database at one moment, newest first.
+/// The layers of the database at one moment, newest first. None at all: the database is closed, and what
+/// the handles that live on would see was let go.
 #[derive(Debug, Clone, Default)]
 pub struct View {
     pub layers: Vec<Layer>,
 }
 
 impl View {
+    /// [`Error::Closed`] for the view of a closed database.
+    #[inline]
+    pub fn check_open(&self) -> Result<()> {
+        if self.layers.is_empty() { Err(Error::Closed) } else { Ok(()) }
+    }
+
     /// Looks a key up at `at`.
     #[inline]
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8], at: Seqno) -> Result<Option<Slice<'_>>> {
+        self.check_open()?;
         Ok(get_in(&self.layers, keyspace, key, at)?.flatten())
     }
 }

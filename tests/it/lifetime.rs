@@ -50,3 +50,65 @@ fn dropping_everything_by_dropping_a_transaction_does_not_wait_for_itself() {
     assert!(db.recovery().clean);
     assert_eq!(db.existing_keyspace("users").unwrap().len().unwrap(), 0);
 }
+
+/// Handles that nobody uses any more kept the tables of the time of the close open, and with them their room
+/// on the disk, however often a later owner merged them.
+#[test]
+fn handles_that_outlive_a_close_hold_no_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let db = Database::open(&path).unwrap();
+    let users = db.keyspace("users").unwrap();
+    users.insert("ada", "1815").unwrap();
+    db.checkpoint().unwrap();
+    let (other, snapshot) = (db.clone(), db.snapshot());
+    assert_eq!(users.get("ada").unwrap().unwrap(), b"1815");
+    db.close().unwrap();
+
+    // What was taken before goes on reading; everything else is closed.
+    assert_eq!(snapshot.get(&users, "ada").unwrap().unwrap(), "1815");
+    assert!(open_tables(&path) > 0 || cfg!(not(target_os = "linux")));
+    drop(snapshot);
+    assert_eq!(open_tables(&path), 0);
+    let late = other.snapshot();
+    let outcomes = [
+        users.get("ada").map(drop),
+        users.contains("ada").map(drop),
+        users.len().map(drop),
+        users.insert("ada", "").map(drop),
+        late.get(&users, "ada").map(drop),
+        late.iter(&users).map(drop),
+        late.len(&users).map(drop),
+        late.content_hash().map(drop),
+        other.snapshot_durable().first(&users).map(drop),
+        other.write().map(drop),
+        other.optimistic().map(drop),
+        other.checkpoint().map(drop),
+        other.compact(),
+    ];
+    for (number, outcome) in outcomes.into_iter().enumerate() {
+        assert!(matches!(outcome, Err(Error::Closed)), "call {number}: {outcome:?}");
+    }
+    let _ = (other.stats(), other.keyspaces());
+
+    let next = Database::open(&path).unwrap();
+    next.keyspace("users").unwrap().insert("bob", "1900").unwrap();
+    next.compact().unwrap();
+    next.close().unwrap();
+    assert_eq!(open_tables(&path), 0);
+    drop(late);
+}
+
+/// Table files of a database that this process has open or mapped, removed ones included; 0 where the
+/// system does not say.
+fn open_tables(path: &std::path::Path) -> usize {
+    let path = std::fs::canonicalize(path).unwrap();
+    let of_table = |text: &str| text.contains(&*path.to_string_lossy()) && text.contains(".hwt");
+    let Ok(handles) = std::fs::read_dir("/proc/self/fd") else { return 0 };
+    let open = handles
+        .filter_map(|handle| std::fs::read_link(handle.ok()?.path()).ok())
+        .filter(|target| of_table(&target.to_string_lossy()))
+        .count();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    open + maps.lines().filter(|line| of_table(line)).count()
+}
