@@ -197,7 +197,7 @@ pub enum LogItem<'a> {
 /// Cost: one pass over the segment files, in memory no more than the largest transaction.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no directory, [`Error::Io`] if a file cannot be opened. Damage is an
+/// [`Error::NotFound`] if there is no directory, or no file of a database in it, [`Error::Io`] if a file cannot be opened. Damage is an
 /// item, not an error.
 ///
 /// ```
@@ -227,6 +227,9 @@ pub fn read_log(
     let Some(directory) = Directory::read(fs, dir)? else {
         return Err(Error::NotFound { path: dir.to_path_buf() });
     };
+    if !directory.has_manifest && directory.segments.is_empty() && directory.tables.is_empty() {
+        return Err(Error::NotFound { path: dir.to_path_buf() });
+    }
     let manifest = read_manifest(fs, dir, true).ok();
     let checkpoint = manifest.as_ref().map_or(Lsn::ZERO, |manifest| manifest.checkpoint_lsn);
     let mut assembler = Assembler::new(checkpoint);

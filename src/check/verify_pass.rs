@@ -24,7 +24,7 @@ use crate::recovery::reading::plan_for_reading;
 use crate::table::{BlockCache, ReadMode, Share, Table, TableMeta};
 use crate::types::Lsn;
 use crate::wal::buffer::align_up;
-use crate::wal::group::BLOCK_BYTES;
+use crate::wal::group::{BLOCK_BYTES, GROUP_HEADER_BYTES};
 use crate::wal::segment::segment_name;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -273,9 +273,14 @@ impl<'p> Pass<'p> {
                 Ok(!out_of_time)
             })?;
             if let Some(mut found) = of_header {
-                // Where nobody closed the log, only a blank block behind the last group says that it ended.
-                let is_end_seen = align_up(ended.at) < base.plus(segment.bytes);
-                if closed.is_none() && !is_end_seen {
+                // Where nobody closed the log, only a blank place for the next group says that it ended.
+                let next = align_up(ended.at).plus(GROUP_HEADER_BYTES as u64);
+                let seen_to = base.plus(segment.bytes);
+                let is_end_seen = match closed {
+                    Some(end) => end.min(segment.end()) <= seen_to,
+                    None => ended.blank && next <= seen_to,
+                };
+                if !is_end_seen {
                     found.loss = found.loss.max(Loss::Unknown);
                 }
                 self.add(found);
@@ -366,7 +371,7 @@ impl<'p> Pass<'p> {
                 short.bytes,
             )
         } else if is_missing {
-            let base = holder.as_ref().map_or(first, Segment::end);
+            let base = holder.as_ref().map_or(first, Segment::end).max(first);
             let file = self.dir.join(segment_name(base));
             ("the log segment is missing; commits in it are lost", file, 0)
         } else {

@@ -15,7 +15,7 @@ use crate::fs::FileSystem;
 use crate::manifest::{EpochRange, Manifest};
 use crate::types::{Epoch, Lsn, Seqno};
 use crate::wal::buffer::align_up;
-use crate::wal::group::BLOCK_BYTES;
+use crate::wal::group::{BLOCK_BYTES, GROUP_HEADER_BYTES};
 
 /// A step of the chain.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +134,7 @@ impl Chain {
             let to = damaged.map(|group| group.end()).fold(vouched, Lsn::max);
             self.gap(end, Some(to), "the end of the log is missing or damaged", true);
         } else if range.end.is_none() {
-            self.judge_open_end(scan, range, last, end);
+            self.judge_open_end(fs, scan, range, last, end);
         }
         self.end = self.end.max(end);
         self.links.push(Link::EpochEnd);
@@ -143,6 +143,7 @@ impl Chain {
     /// An epoch that nobody closed: whether the files say that its log may have gone on.
     fn judge_open_end(
         &mut self,
+        fs: &dyn FileSystem,
         scan: &Scan,
         range: &EpochRange,
         last: Option<&FoundGroup>,
@@ -158,6 +159,11 @@ impl Chain {
             }
             return;
         };
+        // What was promised behind the last group would begin in the next block.
+        let next = align_up(end);
+        if scan.is_blank(fs, next, next.plus(GROUP_HEADER_BYTES as u64)) {
+            return;
+        }
         let Some(header) = &holder.header else {
             let what = "the segment's header is damaged; groups may be missing behind this place";
             return self.gap(end, None, what, false);

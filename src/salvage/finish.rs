@@ -83,13 +83,16 @@ impl Build<'_> {
             found.map(|keyspace| keyspace.name.clone())
         };
         for (mut table, ranges) in std::mem::take(&mut self.lost) {
-            for ((first, from), (last, to)) in ranges {
+            for range in ranges {
+                let ((first, from), (last, to)) = (range.from, range.to);
                 // A range may reach over several keyspaces; dropped ones have nothing to lose.
                 for keyspace in keyspaces.iter().filter(|k| first <= k.id && k.id <= last) {
                     table.ranges.push(LostKeys {
                         keyspace: Some(keyspace.name.clone()),
                         from: if keyspace.id == first { from.clone() } else { Vec::new() },
+                        after: range.after && keyspace.id == first,
                         to: if keyspace.id == last { to.clone() } else { None },
+                        before: range.before && keyspace.id == last,
                     });
                 }
             }

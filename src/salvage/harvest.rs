@@ -19,8 +19,27 @@ use crate::table::{
 use crate::types::{DatabaseId, FileId, KeyspaceId};
 use std::collections::BTreeSet;
 
-/// A range of keys that lost blocks: keyspace and bounds, both inclusive.
-pub type LostRange = ((KeyspaceId, Vec<u8>), (KeyspaceId, Option<Vec<u8>>));
+/// A range of keys that lost blocks.
+#[derive(Clone, Debug)]
+pub struct LostRange {
+    pub from: (KeyspaceId, Vec<u8>),
+    /// The first key is the last one before the gap: it is there.
+    pub after: bool,
+    pub to: (KeyspaceId, Option<Vec<u8>>),
+    /// The last key is the first one behind the gap: it is there.
+    pub before: bool,
+}
+
+impl LostRange {
+    /// All keys of a table, or of everything.
+    pub fn whole(meta: Option<&TableMeta>) -> LostRange {
+        let (from, to) = match meta {
+            Some(meta) => (meta.first.clone(), meta.last.clone()),
+            None => ((KeyspaceId::ZERO, Vec::new()), (KeyspaceId::MAX, None)),
+        };
+        LostRange { from, after: false, to, before: false }
+    }
+}
 
 /// What came of one table.
 #[derive(Debug, Default)]
@@ -135,10 +154,12 @@ impl SalvageSink for Reaper<'_> {
                 let expected = self.previous.as_ref().map_or(0, |(number, _)| number + 1);
                 if block.number != expected {
                     match &self.previous {
-                        Some((_, before)) => self
-                            .harvest
-                            .lost
-                            .push((before.clone(), (block.keyspace, Some(first.to_vec())))),
+                        Some((_, last)) => self.harvest.lost.push(LostRange {
+                            from: last.clone(),
+                            after: true,
+                            to: (block.keyspace, Some(first.to_vec())),
+                            before: true,
+                        }),
                         None => self.first_gap = true,
                     }
                 }
@@ -234,14 +255,7 @@ impl Reaper<'_> {
             }
         }
         let mut harvest = self.harvest;
-        let start = || match meta {
-            Some(meta) => meta.first.clone(),
-            None => (KeyspaceId::ZERO, Vec::new()),
-        };
-        let end = || match meta {
-            Some(meta) => meta.last.clone(),
-            None => (KeyspaceId::MAX, None),
-        };
+        let whole = || LostRange::whole(meta);
         if let Some(meta) = meta {
             harvest.lost_entries = Some(meta.entries.saturating_sub(self.all_entries));
             harvest.lost_range_tombstones = Some(meta.range_tombstones.saturating_sub(self.ranges));
@@ -250,8 +264,13 @@ impl Reaper<'_> {
             harvest.lost_range_tombstones = Some(u64::from(lost));
         }
         if self.first_gap {
-            let first = harvest.first.clone().unwrap_or_else(start);
-            harvest.lost.insert(0, (start(), (first.0, Some(first.1))));
+            let lost = match harvest.first.clone() {
+                Some((keyspace, key)) => {
+                    LostRange { to: (keyspace, Some(key)), before: true, ..whole() }
+                }
+                None => whole(),
+            };
+            harvest.lost.insert(0, lost);
         }
         let found = self.previous.as_ref().map_or(0, |(number, _)| number + 1);
         let tail_lost = match (self.totals, meta) {
@@ -261,12 +280,14 @@ impl Reaper<'_> {
             (None, None) => true,
         };
         if tail_lost {
-            let from = self.previous.map_or_else(start, |(_, last)| last);
-            harvest.lost.push((from, end()));
+            harvest.lost.push(match self.previous {
+                Some((_, last)) => LostRange { from: last, after: true, ..whole() },
+                None => whole(),
+            });
         }
         if harvest.lost.is_empty() && harvest.lost_range_tombstones.is_some_and(|lost| lost > 0) {
             // Which keys they hid is not known: any of the table's.
-            harvest.lost.push((start(), end()));
+            harvest.lost.push(whole());
         }
         Ok(harvest)
     }

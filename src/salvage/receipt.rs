@@ -62,8 +62,12 @@ pub struct LostKeys {
     pub keyspace: Option<String>,
     /// All lost keys are at or after this one.
     pub from: Vec<u8>,
+    /// `from` itself is there: lost is what comes after it.
+    pub after: bool,
     /// All lost keys are at or before this one; `None`: to the end of the keyspace.
     pub to: Option<Vec<u8>>,
+    /// `to` itself is there: lost is what comes before it.
+    pub before: bool,
 }
 
 /// A table that lost something.

@@ -286,7 +286,7 @@ impl Build<'_> {
         let missing = || Harvest {
             lost_entries: meta.map(|meta| meta.entries),
             lost_range_tombstones: meta.map(|meta| meta.range_tombstones),
-            lost: meta.map(|meta| (meta.first.clone(), meta.last.clone())).into_iter().collect(),
+            lost: meta.map(|meta| LostRange::whole(Some(meta))).into_iter().collect(),
             ..Harvest::default()
         };
         let Some(file) = file else {

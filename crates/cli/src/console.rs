@@ -139,7 +139,6 @@ impl Console {
     /// `command` is the command that was typed, to be repeated with `--yes`.
     ///
     /// The failure, with [`Exit::Unconfirmed`], ends with that command.
-    #[allow(dead_code, reason = "of the commands that change something")]
     pub fn confirm(&self, about: &[String], command: &str) -> Result<(), Failure> {
         let mut stderr = io::stderr().lock();
         for line in about {

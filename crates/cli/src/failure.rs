@@ -11,7 +11,7 @@ use crate::output::JSON_VERSION;
 use highwater::Error;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Why a command ends early. An empty message is not printed.
@@ -122,9 +122,13 @@ impl Failure {
                     format!("highwater log list {shown} --from {from} --to {}", to.get() + 1);
                 Failure::new(Exit::NotFound, error.to_string()).next(next)
             }
-            Error::Damage { .. } => {
+            Error::Damage { file, .. } => {
                 let text = error.to_string();
                 let text = text.split("; copy the directory").next().unwrap_or_default();
+                if file.ends_with("LOCK") {
+                    // No part of the database.
+                    return Failure::new(Exit::Damage, text).next(set_aside(file));
+                }
                 Failure::new(Exit::Loss, text).next(format!("highwater verify {shown}"))
             }
             Error::Archive { path, cause, held_bytes } => Failure::new(
@@ -179,6 +183,21 @@ impl Failure {
             "next": self.next,
         });
         json!({ "version": JSON_VERSION, "error": error }).to_string()
+    }
+}
+
+/// The command that takes a file out of a database and keeps it beside.
+pub fn set_aside(file: &Path) -> String {
+    let dir = file.parent().unwrap_or(Path::new("."));
+    let kept = beside(dir, &file.file_name().unwrap_or_default().to_string_lossy());
+    format!("mv {} {}", typed(file), typed(&kept))
+}
+
+/// A name beside a directory.
+pub fn beside(dir: &Path, ending: &str) -> PathBuf {
+    match dir.file_name() {
+        Some(name) => dir.with_file_name(format!("{}.{ending}", name.display())),
+        None => dir.join(format!("../database.{ending}")),
     }
 }
 

@@ -47,14 +47,18 @@ pub fn lines(receipt: &Receipt, console: &Console) -> Vec<String> {
             &format!("its last commit was made {}", time::show(receipt.last_commit_micros)),
         );
     }
+    let is_dry = receipt.target.as_os_str().is_empty();
+    let tables = match is_dry {
+        true => String::new(),
+        false => format!(" in {}", human::plural(receipt.tables_written, "new table")),
+    };
     row(
         None,
-        "Saved",
+        if is_dry { "Can be saved" } else { "Saved" },
         &format!(
-            "{} of {} in {}, up to commit {}",
+            "{} of {}{tables}, up to commit {}",
             human::plural(receipt.entries, "record"),
             human::plural(receipt.keyspaces.len() as u64, "keyspace"),
-            human::plural(receipt.tables_written, "new table"),
             human::count(receipt.last_seqno.get())
         ),
     );
@@ -127,15 +131,25 @@ fn of_range(range: &LostKeys, console: &Console) -> String {
         Some(name) => text::escape(name.as_bytes()),
         None => "(any keyspace)".to_owned(),
     };
-    let from = console.form.show(&range.from);
-    match &range.to {
-        _ if range.from.is_empty() && range.to.is_none() => format!("{keyspace}: any key"),
-        Some(to) if range.from.is_empty() => {
-            format!("{keyspace}: keys up to {}", console.form.show(to))
-        }
-        Some(to) => format!("{keyspace}: keys from {from} to {}", console.form.show(to)),
-        None => format!("{keyspace}: keys from {from} to the end"),
-    }
+    let from = human::cut(&console.form.show(&range.from), 60);
+    let from = match (range.after, range.from.is_empty()) {
+        (true, _) => format!("after {from}"),
+        (false, true) => String::new(),
+        (false, false) => format!("from {from}"),
+    };
+    let to = range.to.as_ref().map(|to| human::cut(&console.form.show(to), 60));
+    let to = match (to, range.before) {
+        (Some(to), true) => format!("before {to}"),
+        (Some(to), false) => format!("to {to}"),
+        (None, _) if from.is_empty() => return format!("{keyspace}: any key"),
+        (None, _) => "to the end".to_owned(),
+    };
+    let gap = match (range.after && range.before, from.is_empty()) {
+        (true, _) => " and ",
+        (false, true) => "",
+        (false, false) => " ",
+    };
+    format!("{keyspace}: keys {from}{gap}{to}")
 }
 
 /// The receipt as JSON.
@@ -216,6 +230,8 @@ fn lost_table(table: &LostTable, console: &Console) -> Value {
             Some(to) => console.form.member(&mut object, "to", to),
             None => drop(object.insert("to".to_owned(), Value::Null)),
         }
+        object.insert("from_is_there".to_owned(), range.after.into());
+        object.insert("to_is_there".to_owned(), range.before.into());
         Value::Object(object)
     };
     json!({

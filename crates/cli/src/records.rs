@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::jsonl_form::{JsonlReader, JsonlWriter};
 use crate::mdb_form::{MdbReader, MdbWriter};
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 
 /// The longest line (or CSV row) that is read, in bytes.
 pub const LINE_MAX_BYTES: u64 = 64 << 20;
@@ -54,6 +55,25 @@ pub trait WriteRecords {
 }
 
 impl Format {
+    /// The form that was asked for by `option`, or else the one that the ending of the file says.
+    pub fn of(option: &str, asked: Option<Format>, file: &Path) -> Result<Format, Failure> {
+        let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        let said = match ending.as_deref() {
+            Some("jsonl" | "ndjson") => Some(Format::Jsonl),
+            Some("csv") => Some(Format::Csv),
+            Some("mdb" | "dump") => Some(Format::MdbDump),
+            _ => None,
+        };
+        asked.or(said).ok_or_else(|| {
+            let file = if file.as_os_str() == "-" {
+                "a pipe does not say the form of its records".to_owned()
+            } else {
+                format!("the name {} does not say the form of its records", file.display())
+            };
+            Failure::usage(format!("{file}: add {option} jsonl, {option} csv or {option} mdb_dump"))
+        })
+    }
+
     /// A reader of this form.
     pub fn reader<'a>(
         self,

@@ -263,7 +263,7 @@ fn verified(
 /// An older manifest may be what a crash leaves: one in the middle of the publication of the next, as
 /// long as nothing was written under that. Then the state must be the same, which [`judge`] sees to.
 fn is_older_manifest(subject: &Subject, case: &Damage) -> bool {
-    matches!(case, Damage::Replace(path, index)
+    matches!(case, Damage::Replace(path, index) | Damage::Sector(path, _, Sector::Of(index))
         if is_manifest(path) && subject.others[*index].0 == OLDER)
 }
 

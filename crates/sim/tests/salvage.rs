@@ -135,6 +135,7 @@ fn is_true(
         Said::Clean if !all_there => wrong("and something is lost"),
         Said::Clean if !receipt.is_lossless() => wrong("and the receipt names losses"),
         Said::Damage if !all_there => wrong("and something is lost"),
+        Said::Damage if !receipt.is_lossless() => wrong("and the receipt names losses"),
         Said::Loss if all_there && receipt.is_lossless() => {
             counts.needless += 1;
             let certain = |found: &Verified| {
@@ -234,7 +235,11 @@ fn accounts_for(damaged: &Damaged<'_>, receipt: &Receipt, name: &str, key: Optio
     let in_range = |range: &highwater::salvage::LostKeys| {
         range.keyspace.as_deref().is_none_or(|keyspace| keyspace == name)
             && key.is_some_and(|key| {
-                range.from.as_slice() <= key && range.to.as_deref().is_none_or(|to| key <= to)
+                let to = range.to.as_deref();
+                range.from.as_slice() <= key
+                    && to.is_none_or(|to| key <= to)
+                    && !(range.after && range.from == key)
+                    && !(range.before && to == Some(key))
             })
     };
     if receipt.lost_tables.iter().any(|table| table.ranges.iter().any(in_range)) {

@@ -4,6 +4,7 @@ use crate::console::{Console, Style, typed};
 use crate::exit::Exit;
 use crate::failure::{Failure, InDir};
 use crate::human;
+use crate::layout::paragraph;
 use crate::open;
 use crate::output::Output;
 use highwater::Error;
@@ -192,7 +193,9 @@ fn refusal(
         if let Some((from, to)) = lsn_range {
             output.line(&format!("  log range {from}..{to}"))?;
         }
-        output.line(&format!("  because   {what}"))?;
+        for line in paragraph("  because   ", what) {
+            output.line(&line)?;
+        }
         output.line(&format!("  exit code {}: {}", exit.code(), exit.meaning()))?;
         output.line(&format!("  next: {next}"))?;
     } else {

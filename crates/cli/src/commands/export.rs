@@ -5,8 +5,10 @@
 use crate::console::Console;
 use crate::failure::{Failure, InDir};
 use crate::human;
+use crate::interrupt;
 use crate::open;
 use crate::records::Format;
+use crate::rescue::Limit;
 use highwater::{Keyspace, Snapshot};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -21,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// the same.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  highwater export ./db users users.csv --to csv
+  highwater export ./db users users.csv
   highwater export ./db users --to jsonl | head
   highwater export ./db users --to mdb_dump | mdb_load -s users ./lmdb")]
 pub struct Args {
@@ -32,18 +34,22 @@ pub struct Args {
     /// The file to write, or - for the standard output
     #[arg(default_value = "-")]
     file: PathBuf,
-    /// The form of the records
+    /// The form of the records [default: by the ending of the file: .jsonl, .csv,
+    /// .mdb or .dump]
     #[arg(long, value_name = "FORM")]
-    to: Format,
+    to: Option<Format>,
+    #[command(flatten)]
+    time: Limit,
 }
 
 /// Runs the command.
-pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    let _ = console;
+pub fn run(args: &Args, _console: &Console) -> Result<(), Failure> {
+    args.time.start("the export");
+    let form = Format::of("--to", args.to, &args.file)?;
     let db = open::read_only(&args.dir)?;
     let keyspace = open::keyspace(&db, &args.dir, &args.keyspace)?;
     let snapshot = db.snapshot();
-    let export = Export { args, snapshot: &snapshot, keyspace: &keyspace };
+    let export = Export { args, form, snapshot: &snapshot, keyspace: &keyspace };
     if args.file.as_os_str() == "-" {
         return export.write(&mut io::stdout().lock(), &|error| Failure::stdout(error)).map(|_| ());
     }
@@ -55,6 +61,7 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
 
 struct Export<'a> {
     args: &'a Args,
+    form: Format,
     snapshot: &'a Snapshot,
     keyspace: &'a Keyspace,
 }
@@ -71,6 +78,8 @@ impl Export<'_> {
         part.push(".part");
         let part = PathBuf::from(part);
         let mut file = File::create(&part).map_err(|error| fail(&error))?;
+        let unfinished = part.clone();
+        interrupt::on_interrupt(move || drop(fs::remove_file(unfinished)));
         let outcome = self.write(&mut file, &fail).and_then(|records| {
             let put = file.sync_all().and_then(|()| fs::rename(&part, path));
             put.map(|()| records).map_err(|error| fail(&error))
@@ -87,7 +96,7 @@ impl Export<'_> {
         fail: &dyn Fn(&io::Error) -> Failure,
     ) -> Result<u64, Failure> {
         let buffered = BufWriter::with_capacity(256 << 10, output);
-        let mut writer = self.args.to.writer(buffered).map_err(|error| fail(&error))?;
+        let mut writer = self.form.writer(buffered).map_err(|error| fail(&error))?;
         let mut records = 0;
         for entry in self.snapshot.iter(self.keyspace).in_dir(&self.args.dir)? {
             let (key, value) = entry.in_dir(&self.args.dir)?;

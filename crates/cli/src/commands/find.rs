@@ -8,6 +8,7 @@ use crate::human;
 use crate::keyspaces::Keyspaces;
 use crate::open;
 use crate::output::Output;
+use crate::rescue::Limit;
 use crate::text;
 use crate::time;
 use highwater::Lsn;
@@ -36,10 +37,13 @@ pub struct Args {
     keyspace: String,
     /// The key, as text with escapes (\n, \xNN, …)
     key: String,
+    #[command(flatten)]
+    time: Limit,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    args.time.start("the search");
     let dir = &args.dir;
     let key = console.form.read("the key", &args.key)?;
     let found = check::find(&open::file_system(), dir, &args.keyspace, &key).in_dir(dir)?;

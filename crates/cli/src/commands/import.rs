@@ -1,7 +1,9 @@
 //! `import`: reads records from a file or a pipe into a keyspace.
 //!
 //! Records go into the open transaction as they are read and are committed every N, so that neither the
-//! input nor a commit has to fit in memory. A bad line ends the import: what stands before it is
+//! input nor a commit has to fit in memory. Unless somebody counts on each commit (`--ack`), most of them go
+//! to the operating system only: a commit syncs if the last sync is [`SYNC_PAUSE`] ago, and the last one
+//! does. So a stream that trickles in is durable as it comes, and a large file does not wait for the disk. A bad line ends the import: what stands before it is
 //! committed, nothing after it.
 
 use crate::console::Console;
@@ -17,6 +19,7 @@ use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Read records from a file or a pipe into a keyspace
 ///
@@ -32,7 +35,7 @@ use std::path::{Path, PathBuf};
 /// mdb_dump: what LMDB's tool of that name writes, with and without -p.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  highwater import ./db users users.jsonl --from jsonl
+  highwater import ./db users users.jsonl
   cat users.csv | highwater import ./db users - --from csv --ack
   mdb_dump -s users ./lmdb | highwater import ./db users --from mdb_dump")]
 pub struct Args {
@@ -43,17 +46,19 @@ pub struct Args {
     /// The file to read, or - for the standard input
     #[arg(default_value = "-")]
     file: PathBuf,
-    /// The form of the records
+    /// The form of the records [default: by the ending of the file: .jsonl, .csv,
+    /// .mdb or .dump]
     #[arg(long, value_name = "FORM")]
-    from: Format,
+    from: Option<Format>,
     /// Records in one commit
     #[arg(long, value_name = "N", default_value_t = 1000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     commit_every: u64,
-    /// What a commit waits for: the disk, or only the operating system (then
-    /// one sync at the end)
-    #[arg(long, value_enum, default_value = "sync")]
-    durability: Wait,
+    /// What a commit waits for: the disk, or only the operating system, with one
+    /// sync at the end [default: the disk ten times a second and at the end, or,
+    /// with --ack, each time]
+    #[arg(long, value_enum)]
+    durability: Option<Wait>,
     /// Print a line for each durable commit: ack COMMIT RECORDS-SO-FAR LSN
     #[arg(long)]
     ack: bool,
@@ -70,28 +75,40 @@ enum Wait {
     Buffered,
 }
 
+/// Longest time that commits go without a sync, unless one way was asked for.
+const SYNC_PAUSE: Duration = Duration::from_millis(100);
+
 /// Bad lines that are named when they are skipped; the rest are only counted.
 const NAMED_BAD_LINES: u64 = 10;
 
 /// Runs the command.
 pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
-    if args.ack && args.durability == Wait::Buffered {
+    if args.ack && args.durability == Some(Wait::Buffered) {
         return Err(Failure::usage(
             "--ack promises durable commits, which --durability buffered does not make; \
              leave one of them out",
         ));
     }
+    let form = Format::of("--from", args.from, &args.file)?;
     let (input, length) = open_input(&args.file)?;
     let mut progress = Progress::bytes(length);
     let shown = progress.bar().clone();
     let input = BufReader::with_capacity(256 << 10, shown.wrap_read(input));
     // A bad header is found before a database is made.
-    let mut reader = args.from.reader(Box::new(input) as Box<dyn BufRead>)?;
+    let mut reader = form.reader(Box::new(input) as Box<dyn BufRead>)?;
 
     let db = open::or_create(&args.dir, &args.keeping, console)?;
     let keyspace = db.keyspace(&args.keyspace).in_dir(&args.dir)?;
-    let mut import =
-        Import { args, db: &db, keyspace, tx: None, in_tx: 0, seen: 0, done: Done::default() };
+    let mut import = Import {
+        args,
+        db: &db,
+        keyspace,
+        tx: None,
+        in_tx: 0,
+        seen: 0,
+        done: Done::default(),
+        synced: Instant::now(),
+    };
     let outcome = loop {
         let record = match reader.next_record() {
             None => break Ok(()),
@@ -113,7 +130,7 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     import.commit()?;
     let done = std::mem::take(&mut import.done);
     drop(import);
-    if args.durability == Wait::Buffered {
+    if !syncs_each(args) {
         db.sync().in_dir(&args.dir)?;
     }
     db.close().in_dir(&args.dir)?;
@@ -167,6 +184,8 @@ struct Import<'a> {
     /// Records and bad lines met.
     seen: u64,
     done: Done,
+    /// When the last commit that waited for the disk was made.
+    synced: Instant,
 }
 
 impl Import<'_> {
@@ -194,11 +213,15 @@ impl Import<'_> {
         if self.in_tx == 0 {
             return Ok(());
         }
-        let durability = match self.args.durability {
-            Wait::Sync => Durability::Sync,
-            Wait::Buffered => Durability::Buffered,
+        let is_due = self.args.durability.is_none() && self.synced.elapsed() >= SYNC_PAUSE;
+        let durability = match syncs_each(self.args) || is_due {
+            true => Durability::Sync,
+            false => Durability::Buffered,
         };
         self.done.lsn = tx.commit_with(durability).in_dir(&self.args.dir)?;
+        if durability == Durability::Sync {
+            self.synced = Instant::now();
+        }
         self.done.records += std::mem::take(&mut self.in_tx);
         self.done.commits += 1;
         if self.args.ack {
@@ -225,6 +248,11 @@ impl Import<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether every commit waits for the disk.
+fn syncs_each(args: &Args) -> bool {
+    args.ack || args.durability == Some(Wait::Sync)
 }
 
 fn open_input(path: &Path) -> Result<(Box<dyn io::Read>, Option<u64>), Failure> {

@@ -10,6 +10,7 @@ use crate::human;
 use crate::open;
 use crate::output::Output;
 use crate::text;
+use highwater::check::Forecast;
 use highwater::fs::FileSystem;
 use highwater::fs::os::OsFileSystem;
 use highwater::{Database, FORMAT_VERSION, Recovery};
@@ -38,6 +39,8 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     let keyspaces = key_counts(&db, dir)?;
     let log = LogFiles::count(dir)?;
     let disk = on_disk(dir)?;
+    let forecast = highwater::check::explain(&OsFileSystem::new(), dir);
+    let salvaged = matches!(forecast, Ok(Forecast::Open(said)) if said.salvaged);
     let state = match owner {
         Some(holder) => match holder.pid {
             Some(pid) => format!("in use by process {pid}"),
@@ -55,6 +58,7 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
             "database": db.id().to_string(),
             "format": FORMAT_VERSION,
             "clean": recovery.clean,
+            "salvaged": salvaged,
             "in_use": owner.is_some(),
             "owner_pid": owner.and_then(|holder| holder.pid),
             "last_seqno": recovery.last_seqno.get(),
@@ -77,6 +81,9 @@ pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
     row("Id", db.id().to_string())?;
     row("Format", FORMAT_VERSION.to_string())?;
     row("State", state)?;
+    if salvaged {
+        row("", "put together by a salvage: something may be missing in it".to_owned())?;
+    }
     row("Last commit", human::count(recovery.last_seqno.get()))?;
     row(
         "Tables",

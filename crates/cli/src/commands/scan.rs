@@ -5,6 +5,7 @@ use crate::failure::{Failure, InDir};
 use crate::open;
 use crate::output::Output;
 use crate::ranges::Keys;
+use crate::rescue::Limit;
 use highwater::Slice;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -33,10 +34,13 @@ pub struct Args {
     /// Leave the values out
     #[arg(long)]
     keys_only: bool,
+    #[command(flatten)]
+    time: Limit,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, console: &Console) -> Result<(), Failure> {
+    args.time.start("the scan");
     let form = console.form;
     let bounds = args.keys.span(form)?.bounds();
     let db = open::read_only(&args.dir)?;

@@ -3,7 +3,7 @@
 use super::explain;
 use crate::console::{Console, Style, duration, typed};
 use crate::exit::Exit;
-use crate::failure::{Failure, InDir};
+use crate::failure::{Failure, InDir, beside, set_aside};
 use crate::human;
 use crate::keyspaces::Keyspaces;
 use crate::open;
@@ -106,6 +106,11 @@ impl Report<'_> {
     /// The command to run next.
     fn next(&self) -> Option<String> {
         let at = typed(self.dir);
+        if let [only] = &self.found.findings[..]
+            && only.file.ends_with("LOCK")
+        {
+            return Some(set_aside(&only.file));
+        }
         match self.exit {
             Exit::Loss => Some(format!("highwater salvage {at} --dry-run")),
             Exit::Damage => Some(format!("highwater explain {at}")),
@@ -117,8 +122,8 @@ impl Report<'_> {
     fn text(&self, output: &mut Output, args: &Args) -> Result<(), Failure> {
         let (found, console) = (self.found, self.console);
         let level = format!("{:?}", args.level).to_lowercase();
-        let beside = if found.in_use { ", beside its owner" } else { "" };
-        output.line(&format!("{}, level {level}{beside}", self.dir.display()))?;
+        let in_use = if found.in_use { ", beside its owner" } else { "" };
+        output.line(&format!("{}, level {level}{in_use}", self.dir.display()))?;
         output.line("")?;
         let heading = format!("  {:<12} {:>11} {:>13}", "part", "checked", "not checked");
         output.line(&console.paint(Style::Heading, &heading))?;
@@ -181,7 +186,8 @@ impl Report<'_> {
         };
         output.line(&format!("{}{code}", console.paint(style, &verdict)))?;
         if self.exit == Exit::Loss {
-            output.line("Copy the directory before anything else.")?;
+            let (dir, copy) = (typed(self.dir), typed(&beside(self.dir, "copy")));
+            output.line(&format!("Copy the directory before anything else: cp -a {dir} {copy}"))?;
         }
         match self.next() {
             Some(next) => output.line(&format!("  next: {next}")),

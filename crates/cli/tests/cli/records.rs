@@ -30,6 +30,53 @@ fn any_bytes_survive_both_forms() {
     }
 }
 
+/// The ending of the file says the form; where there is none, the command says what to add.
+#[test]
+fn the_form_is_that_of_the_file() {
+    let place = Place::new();
+    std::fs::write(place.path("a.jsonl"), "{\"key\":\"one\",\"value\":\"1\"}\n").unwrap();
+    place.ok(&["import", "db", "k", "a.jsonl"]);
+    for name in ["b.csv", "c.CSV", "d.mdb", "e.dump", "f.ndjson"] {
+        place.ok(&["export", "db", "k", name]);
+        place.ok(&["import", name.split('.').next().unwrap(), "k", name]);
+        let dir = name.split('.').next().unwrap();
+        assert_eq!(place.ok(&["scan", dir, "k"]), "one\t1\n", "{name}");
+    }
+    assert!(std::fs::read_to_string(place.path("b.csv")).unwrap().starts_with("key,value"));
+    // What was asked for goes before.
+    place.ok(&["export", "db", "k", "odd.csv", "--to", "jsonl"]);
+    assert!(std::fs::read_to_string(place.path("odd.csv")).unwrap().starts_with('{'));
+    for args in [["export", "db", "k", "-"], ["import", "db", "k", "a.txt"]] {
+        let ran = place.run(&args);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.err.contains("csv or --"), "{ran:?}");
+    }
+}
+
+/// A limit of time ends what may be long, and an export leaves no half of a file.
+#[test]
+fn a_time_limit_ends_what_is_long() {
+    let place = Place::new();
+    let lines: String = (0..200_000)
+        .map(|i| format!("{{\"key\":\"{i:06}\",\"value\":\"{}\"}}\n", "v".repeat(50)))
+        .collect();
+    place.feed(&["import", "db", "k", "--from", "jsonl"], lines.as_bytes());
+    let commands: [&[&str]; 5] = [
+        &["scan", "db", "k"],
+        &["export", "db", "k", "out.jsonl"],
+        &["hash", "db"],
+        &["find", "db", "k", "000001"],
+        &["diff", "db", "db"],
+    ];
+    for args in commands {
+        let ran = place.run(&[args, &["--max-duration", "1ms"]].concat());
+        assert_eq!(ran.code, Some(124), "{args:?} {}", ran.err);
+        assert!(ran.err.contains("did not end within 1ms"), "{}", ran.err);
+        assert_eq!(place.run(&[args, &["--max-duration", "10m"]].concat()).code, Some(0));
+    }
+    assert!(!place.path("out.jsonl.part").exists());
+}
+
 #[test]
 fn foreign_csv_is_taken_as_it_is() {
     let place = Place::new();

@@ -109,6 +109,33 @@ fn damage() {
 }
 
 #[test]
+fn upkeep() {
+    let (place, _) = clean();
+    shows(
+        &place,
+        "info",
+        &[
+            &["info", "db"],
+            &["info", "db", "--format", "json"],
+            &["info", "none"],
+            &["info", "none", "--format", "json"],
+        ],
+    );
+    shows(
+        &place,
+        "checkpoint_compact",
+        &[
+            &["checkpoint", "db"],
+            &["checkpoint", "db", "--format", "json"],
+            &["compact", "db"],
+            &["compact", "db", "--format", "json"],
+            &["compact", "none"],
+        ],
+    );
+    shows(&killed(), "info_killed", &[&["info", "db"]]);
+}
+
+#[test]
 fn log() {
     let (place, lsns) = clean();
     shows(
