@@ -13,7 +13,8 @@
 //! A file with any other content is not a lock: it is left as it is.
 //!
 //! Between taking the lock and writing the text there is a moment in which the text is that of the last
-//! holder, or empty.
+//! holder, or empty. So where the system tells (Linux), a process id counts only while there is such a
+//! process, and who asks waits a moment for a new one.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::raw::{lock_exclusive as take, lock_is_held as is_held};
@@ -21,6 +22,11 @@ use crate::fs::{Holder, LOCK_MAX_BYTES, LockGuard, LockOutcome, is_lock_text};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
+
+/// How often, and how long between, a loser looks for the process id of the holder.
+const HOLDER_TRIES: u32 = 10;
+const HOLDER_PAUSE: Duration = Duration::from_millis(2);
 
 /// Closing the file releases the lock.
 #[derive(Debug)]
@@ -35,7 +41,7 @@ pub(super) fn lock(path: &Path) -> io::Result<LockOutcome> {
     let mut options = OpenOptions::new();
     let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
     if !take(&file)? {
-        return Ok(LockOutcome::Held { pid: read_pid(&file) });
+        return Ok(LockOutcome::Held { pid: holder_pid(&file) });
     }
     let mut text = Vec::new();
     (&file).take(LOCK_MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
@@ -55,12 +61,35 @@ pub(super) fn lock_holder(path: &Path) -> io::Result<Option<Holder>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    Ok(if is_held(&file)? { Some(Holder { pid: read_pid(&file) }) } else { None })
+    Ok(if is_held(&file)? { Some(Holder { pid: holder_pid(&file) }) } else { None })
+}
+
+/// The process that holds the lock, if the text names one that is there.
+fn holder_pid(file: &File) -> Option<u32> {
+    for _ in 0..HOLDER_TRIES {
+        match read_pid(file) {
+            Some(pid) if is_alive(pid) => return Some(pid),
+            _ => std::thread::sleep(HOLDER_PAUSE),
+        }
+    }
+    None
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_alive(pid: u32) -> bool {
+    // Without a process file system nothing is known.
+    !Path::new("/proc/self").exists() || Path::new("/proc").join(pid.to_string()).exists()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_alive(_: u32) -> bool {
+    true
 }
 
 /// The process id in a lock file; `None` for anything but 1 to 10 digits and a newline.
 fn read_pid(file: &File) -> Option<u32> {
     let mut text = Vec::new();
+    (&*file).rewind().ok()?;
     file.take(12).read_to_end(&mut text).ok()?;
     parse_pid(&text)
 }
@@ -93,7 +122,33 @@ fn is_held(file: &File) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_pid;
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_that_ended_is_not_told_as_the_holder() {
+        let own = std::process::id();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let LockOutcome::Acquired(_guard) = lock(&path).unwrap() else { panic!("it is free") };
+        assert_eq!(lock_holder(&path).unwrap().unwrap().pid, Some(own));
+        // As in the moment before the new holder writes its own.
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        std::fs::write(&path, format!("{}\n", ended.id())).unwrap();
+        assert_eq!(lock_holder(&path).unwrap().unwrap().pid, None);
+        assert!(matches!(lock(&path).unwrap(), LockOutcome::Held { pid: None }));
+        // Who is told waits until it is there.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(HOLDER_PAUSE);
+                std::fs::write(&path, format!("{own}\n")).unwrap();
+            });
+            assert!(
+                matches!(lock(&path).unwrap(), LockOutcome::Held { pid: Some(pid) } if pid == own)
+            );
+        });
+    }
 
     #[test]
     fn a_process_id_is_read_strictly() {
