@@ -15,7 +15,7 @@
 //! It is a hint: an entry leads to a record whose key is then compared, and a key without an entry is
 //! searched for. So an entry may be missing (its bucket was full; it lies behind the 256th of its block; two
 //! threads stored at once), and stores need no more order than that of a word. A key is entered when a search
-//! found it. A block that was searched half as often as it has keys is entered as a whole: by then that costs no
+//! found it. A block that was searched a quarter as often as it has keys is entered as a whole: by then that costs no
 //! more than the searches did, and what is read once or twice does not pay for it.
 //!
 //! Memory: 6.4 bytes a record and 8 a block, from the first search in a table until it is closed; all tables of a
@@ -25,6 +25,7 @@
 
 use super::block::Layout;
 use super::heads::ResidentBudget;
+use crate::prefetch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,6 +35,8 @@ const POSITION_BITS: u32 = 8;
 const FINGERPRINT_MIN_BITS: u32 = 6;
 /// Entries that a bucket is made for, of the eight that it has room for: one key in a hundred finds none.
 const ENTRIES_A_BUCKET: u64 = 5;
+/// Keys of a block whose buckets are asked for before the first is needed.
+const AT_ONCE: usize = 64;
 /// Both lanes of a word, but for their top bits.
 const LOW: u64 = 0x7fff_ffff_7fff_ffff;
 
@@ -150,7 +153,7 @@ impl Positions {
         if searches == WHOLE {
             return;
         }
-        let enough = (layout.count() as u64 / 2).min(WHOLE - 1);
+        let enough = (layout.count() as u64 / 4).min(WHOLE - 1);
         if searches < enough {
             // Not counted if another thread counts at once; counting exactly would make reads wait.
             word.store(shape | (searches + 1) << SHAPE_BITS, Ordering::Release);
@@ -171,10 +174,18 @@ impl Positions {
         block: &[u8],
         hash_of: impl Fn(&[u8]) -> u64,
     ) {
-        for position in 0..layout.count() {
-            // What is wrong with the block is for a search to say.
-            let Ok(key) = layout.key(block, position) else { return };
-            self.enter(ordinal, position, hash_of(key));
+        let mut hashes = [0; AT_ONCE];
+        for from in (0..layout.count()).step_by(AT_ONCE) {
+            let part = from..layout.count().min(from + AT_ONCE);
+            for (position, hash) in part.clone().zip(&mut hashes) {
+                // What is wrong with the block is for a search to say.
+                let Ok(key) = layout.key(block, position) else { return };
+                *hash = hash_of(key);
+                prefetch::line(self.bucket(*hash));
+            }
+            for (position, hash) in part.zip(hashes) {
+                self.enter(ordinal, position, hash);
+            }
         }
     }
 

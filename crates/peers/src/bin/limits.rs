@@ -48,14 +48,22 @@ fn main() -> Outcome {
             other => return Err(format!("unknown argument {other:?}").into()),
         }
     }
-    let temporary = tempfile::Builder::new().prefix("highwater-limits").tempdir_in(base)?;
-    for (name, measure) in MEASURES {
-        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
-            let dir = temporary.path().join(name);
-            std::fs::create_dir(&dir)?;
-            println!("== {name}");
-            measure(&Settings { dir: dir.clone(), million })?;
-            std::fs::remove_dir_all(&dir)?;
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let chosen: Vec<_> = MEASURES.iter().filter(|(name, _)| wanted(name)).collect();
+    if let [(name, measure)] = chosen.as_slice() {
+        let temporary = tempfile::Builder::new().prefix("highwater-limits").tempdir_in(base)?;
+        println!("== {name}");
+        return measure(&Settings { dir: temporary.path().to_owned(), million });
+    }
+    // Each in a process of its own, so that none inherits the memory that another one has not given back.
+    for (name, _) in chosen {
+        let mut one = std::process::Command::new(std::env::current_exe()?);
+        one.arg(name).arg("--dir").arg(&base);
+        if million < 1_000_000 {
+            one.arg("--quick");
+        }
+        if !one.status()?.success() {
+            return Err(format!("{name} failed").into());
         }
     }
     Ok(())
