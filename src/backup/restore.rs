@@ -279,7 +279,7 @@ fn newest(
         }
     }
     Err(Error::InvalidArgument(format!(
-        "{} holds no backup at or before that point; `backup list` shows what there is",
+        "{0} holds no backup at or before that point; `highwater backup list {0}` shows what there is",
         repository.display()
     )))
 }

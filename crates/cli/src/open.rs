@@ -4,12 +4,13 @@
 //! the lock file; only [`existing`] and [`or_create`] own the database, and none of them waits longer for
 //! another owner than `--timeout` says.
 
-use crate::console::Console;
+use crate::console::{Console, typed};
+use crate::exit::Exit;
 use crate::failure::{Failure, InDir};
 use highwater::fs::os::OsFileSystem;
 use highwater::fs::{FileSystem, Holder};
 use highwater::{Builder, Database, Error, Keyspace};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,22 +38,39 @@ pub struct Keeping {
 }
 
 impl Keeping {
-    fn apply(&self, builder: Builder) -> Builder {
-        match &self.archive {
-            Some(archive) => builder.archive(archive),
-            None => builder,
+    /// An application goes on while its archive cannot be reached, and tries again; a command has no later.
+    fn apply(&self, builder: Builder) -> Result<Builder, Failure> {
+        let Some(archive) = &self.archive else { return Ok(builder) };
+        let within = archive.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let reached = match std::fs::read_dir(archive) {
+            // It will be made.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                within.map_or(Ok(()), |parent| std::fs::read_dir(parent).map(drop))
+            }
+            other => other.map(drop),
+        };
+        match reached {
+            Ok(()) => Ok(builder.archive(archive)),
+            Err(cause) => {
+                let text = format!(
+                    "the archive {} cannot be reached: {cause}; nothing was changed",
+                    archive.display()
+                );
+                Err(Failure::new(Exit::Failed, text)
+                    .next(format!("ls -la {}", typed(within.unwrap_or(archive)))))
+            }
         }
     }
 }
 
 /// For changing a database that exists.
 pub fn existing(dir: &Path, keeping: &Keeping, console: &Console) -> Result<Database, Failure> {
-    own(&keeping.apply(Database::builder().create(false)), dir, console)
+    own(&keeping.apply(Database::builder().create(false))?, dir, console)
 }
 
 /// For changing a database; makes it if there is none, and says so.
 pub fn or_create(dir: &Path, keeping: &Keeping, console: &Console) -> Result<Database, Failure> {
-    let db = own(&keeping.apply(Database::builder()), dir, console)?;
+    let db = own(&keeping.apply(Database::builder())?, dir, console)?;
     if db.recovery().created {
         let _ = writeln!(std::io::stderr(), "made a new database in {}", dir.display());
     }

@@ -251,6 +251,11 @@ fn an_archive_leads_to_any_moment() {
     let ran = place.run(&["put", "db", "k", "d", "1", "--archive", "backups"]);
     ends(&ran, 1);
     assert!(ran.err.contains("belongs to no archive"), "{ran:?}");
+    // A command has no later at which to try again.
+    let ran = place.run(&["put", "new", "k", "d", "1", "--archive", "gone/archive"]);
+    ends(&ran, 1);
+    assert!(ran.err.contains("cannot be reached"), "{ran:?}");
+    assert!(!place.path("new").exists());
 }
 
 #[test]
