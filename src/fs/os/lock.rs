@@ -17,7 +17,7 @@
 //! process, and who asks waits a moment for a new one.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use super::raw::{lock_exclusive as take, lock_is_held as is_held};
+use super::raw::{lock_exclusive as take, lock_is_held as is_held, unlock};
 use crate::fs::{Holder, LOCK_MAX_BYTES, LockGuard, LockOutcome, is_lock_text};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -28,10 +28,23 @@ use std::time::Duration;
 const HOLDER_TRIES: u32 = 10;
 const HOLDER_PAUSE: Duration = Duration::from_millis(2);
 
-/// Closing the file releases the lock.
+/// Releases the lock when it is dropped. Closing the file alone would not do: a process that another thread forks
+/// has a copy of the descriptor until it runs its program, and the lock lives as long as any copy.
 #[derive(Debug)]
 struct OsLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // Closing the file does the same, later.
+        let _ = unlock(&self.file);
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn unlock(file: &File) -> io::Result<()> {
+    file.unlock()
 }
 
 impl LockGuard for OsLock {}
@@ -51,7 +64,7 @@ pub(super) fn lock(path: &Path) -> io::Result<LockOutcome> {
     file.rewind()?;
     file.set_len(0)?;
     file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
-    Ok(LockOutcome::Acquired(Box::new(OsLock { _file: file })))
+    Ok(LockOutcome::Acquired(Box::new(OsLock { file })))
 }
 
 /// Who holds the lock, without taking it or writing anything.
@@ -123,6 +136,20 @@ fn is_held(file: &File) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_hold_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let file = OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
+        assert!(take(&file).unwrap());
+        // What a fork leaves with the child.
+        let copy = file.try_clone().unwrap();
+        drop(OsLock { file });
+        assert!(matches!(lock(&path).unwrap(), LockOutcome::Acquired(_)));
+        drop(copy);
+    }
 
     #[cfg(target_os = "linux")]
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn map(file: &File, len: usize) -> io::Result<memmap2::Mmap> {
 #[cfg(target_os = "linux")]
 pub(super) use linux::start_writeback;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) use linux::{allocate, lock_exclusive, lock_is_held};
+pub(super) use linux::{allocate, lock_exclusive, lock_is_held, unlock};
 
 /// Whether the system allocated the room. Here it cannot.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -48,7 +48,7 @@ mod linux {
     /// Takes the exclusive lock of the whole file for this open file description, without waiting. False
     /// if another one, in this process or elsewhere, holds it.
     pub fn lock_exclusive(file: &File) -> io::Result<bool> {
-        match lock_call(file, F_OFD_SETLK) {
+        match lock_call(file, F_OFD_SETLK, libc::F_WRLCK) {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
                 Ok(false)
@@ -57,9 +57,15 @@ mod linux {
         }
     }
 
+    /// Gives the lock of this open file description back, also if a process that was just forked still has a
+    /// copy of the descriptor.
+    pub fn unlock(file: &File) -> io::Result<()> {
+        lock_call(file, F_OFD_SETLK, libc::F_UNLCK).map(drop)
+    }
+
     /// Whether another open file description holds a lock; takes none.
     pub fn lock_is_held(file: &File) -> io::Result<bool> {
-        let range = lock_call(file, F_OFD_GETLK)?;
+        let range = lock_call(file, F_OFD_GETLK, libc::F_WRLCK)?;
         Ok(range.l_type != libc::F_UNLCK as libc::c_short)
     }
 
@@ -88,11 +94,11 @@ mod linux {
         };
     }
 
-    fn lock_call(file: &File, command: libc::c_int) -> io::Result<LockRange> {
+    fn lock_call(file: &File, command: libc::c_int, kind: libc::c_int) -> io::Result<LockRange> {
         // SAFETY: the struct is plain integers, for which zeros are valid; length 0 means the whole file,
         // and the kernel wants process id 0.
         let mut range: LockRange = unsafe { std::mem::zeroed() };
-        range.l_type = libc::F_WRLCK as _;
+        range.l_type = kind as _;
         range.l_whence = libc::SEEK_SET as _;
         loop {
             // SAFETY: 1. The descriptor is open as long as `file` is borrowed. 2. The pointer leads to a
