@@ -9,7 +9,7 @@ use highwater::{Builder, Database, Durability, Error, Lsn};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const DB: &str = "/db";
 const REPO: &str = "/backups";
@@ -53,7 +53,7 @@ fn a_backup_under_full_load_is_one_point_in_commit_order() {
     // Commit number i (from 2 on) sets one key; the state at any commit can be told from its number.
     let change =
         |i: u64| (format!("key{:04}", i * 7919 % 600), vec![i as u8; 200 + (i % 97) as usize * 40]);
-    let stop = AtomicBool::new(false);
+    let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
     let (mut backups, mut copied) = (Vec::new(), Vec::new());
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -61,11 +61,14 @@ fn a_backup_under_full_load_is_one_point_in_commit_order() {
             while !stop.load(Ordering::Relaxed) {
                 let (key, value) = change(i);
                 keyspace.insert(key, value).unwrap();
+                written.store(i, Ordering::Relaxed);
                 i += 1;
             }
         });
-        for _ in 0..6 {
-            std::thread::sleep(std::time::Duration::from_millis(120));
+        for round in 1..=6 {
+            while written.load(Ordering::Relaxed) < round * 250 {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
             let backup = db.backup(REPO).unwrap();
             copied.push((backup.copied_bytes, backup.bytes()));
             backups.push(backup);

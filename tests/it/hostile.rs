@@ -1,6 +1,6 @@
 //! Things that nobody should do, or that only happen on a bad day. Each was a bug once.
 
-use crate::support::small;
+use crate::support::{small, witnessed};
 use highwater::check::{Verdict, VerifyOptions, explain, verify};
 use highwater::fs::FileSystem;
 use highwater::fs::sim::{Fault, FaultKind, OperationKind, SimDisk};
@@ -80,14 +80,14 @@ fn a_ticket_that_nobody_polls_becomes_durable() {
 /// The idle log gave up for good when a transaction was open at that moment.
 #[test]
 fn a_witness_is_written_after_a_transaction_that_was_open_meanwhile() {
-    let db = Database::in_memory().unwrap();
-    let items = db.keyspace("items").unwrap();
-    items.insert("a", "1").unwrap();
+    let disk = SimDisk::new();
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let db = Database::builder().file_system(fs).open("/db").unwrap();
+    db.keyspace("items").unwrap().insert("a", "1").unwrap();
     let tx = db.write().unwrap();
     std::thread::sleep(Duration::from_millis(300));
     drop(tx);
-    let groups = db.stats().groups;
-    wait_for("the witness", || db.stats().groups > groups);
+    wait_for("the witness", || witnessed(&disk));
 }
 
 #[test]

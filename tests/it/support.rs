@@ -1,5 +1,6 @@
 //! What the tests share: seeded randomness, databases on both file systems.
 
+use highwater::check::{Forecast, explain};
 use highwater::fs::FileSystem;
 use highwater::fs::os::OsFileSystem;
 use highwater::fs::sim::SimDisk;
@@ -48,6 +49,14 @@ pub fn small(fs: &Arc<dyn FileSystem>) -> Builder {
 
 pub fn open(fs: &Arc<dyn FileSystem>, path: &Path) -> Database {
     small(fs).open(path).unwrap()
+}
+
+/// Whether something vouches for every commit of "/db" that is on the disk.
+pub fn witnessed(disk: &SimDisk) -> bool {
+    match explain(&disk.durable_image(), "/db").unwrap() {
+        Forecast::Open(found) => !found.unwitnessed_tail,
+        other => panic!("no database: {other:?}"),
+    }
 }
 
 /// The files of a directory with their bytes, without the lock.
