@@ -8,12 +8,13 @@
 
 use crate::check::{Failure, check_image, guarded, hash, in_window, same};
 use crate::choices::{Limits, choices};
+use crate::kills::{Dead, dead_on};
 use crate::model::State;
 use crate::run::{PATH, Run, Window, options};
 use crate::script::{Workload, workload};
 use crate::{capacity, damage, faults};
 use highwater::fs::Barrier;
-use highwater::fs::sim::{Choice, CrashPoint, Fault, FaultKind, Outcome, Recording, SimDisk};
+use highwater::fs::sim::{Choice, CrashPoint, Outcome, Recording, SimDisk};
 use highwater::mistakes::{Mistake, plant};
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -312,14 +313,7 @@ fn die(
     disk: &SimDisk,
     operation: usize,
 ) -> Result<(Recording, Vec<State>, Window), Failure> {
-    disk.inject(Fault::new(FaultKind::Io).at_operation(operation).from_then_on());
-    let mut run = Run::new(workload.clone(), disk.clone(), true);
-    run.all().map_err(Failure::violation)?;
-    let next = disk.kill();
-    next.clear_faults();
-    next.restart_recording();
-    let (window, process) = (run.window(false), run.window(true));
-    let (_, states) = run.abandon();
+    let Dead { disk: next, states, power: window, process } = dead_on(disk, workload, operation)?;
     let refused = |e| Failure::violation(format!("the open after the death: {e}"));
     let db = options(workload, &next).open(PATH).map_err(refused)?;
     let shown = hash(&db)?;

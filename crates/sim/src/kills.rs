@@ -118,9 +118,17 @@ pub struct Dead {
     pub process: Window,
 }
 
-/// Runs a workload whose process dies at an operation.
+/// Runs a workload, on a disk of its own, whose process dies at an operation.
 pub fn dead(workload: &Arc<Workload>, operation: usize) -> Result<Dead, Failure> {
-    let disk = SimDisk::with_seed(workload.seed);
+    dead_on(&SimDisk::with_seed(workload.seed), workload, operation)
+}
+
+/// The same on this disk.
+pub fn dead_on(
+    disk: &SimDisk,
+    workload: &Arc<Workload>,
+    operation: usize,
+) -> Result<Dead, Failure> {
     disk.inject(Fault::new(FaultKind::Io).at_operation(operation).from_then_on());
     let mut run = Run::new(workload.clone(), disk.clone(), true);
     run.all().map_err(Failure::violation)?;

@@ -10,7 +10,7 @@
 //! - [`rows`]: every row of recovery's decision table, the damaged ones included.
 //! - [`kills`]: the process dies, and the power fails while the next one recovers.
 //! - [`faults`], [`refaults`], [`capacity`]: errors, also in recoveries, and full disks.
-//! - [`damage`], [`sectors`]: rotten bytes and sectors, of the databases in [`subjects`];
+//! - [`damage`]: rotten bytes and sectors, of the databases in [`subjects`];
 //!   [`verdict`]: what `verify` says of them.
 //! - [`bits`]: every bit of every file of small databases.
 //! - [`barriers`], [`mistakes`]: the campaign itself put to the test, by [`hunt`] and [`scenarios`].
@@ -40,7 +40,6 @@ pub mod rows;
 pub mod run;
 pub mod scenarios;
 pub mod script;
-pub mod sectors;
 pub mod shrink;
 pub mod small;
 pub mod subjects;

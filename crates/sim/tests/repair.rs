@@ -6,13 +6,13 @@ use highwater::Database;
 use highwater::fs::FileSystem;
 use highwater::fs::sim::{EnumerationLimits, SimDisk};
 use highwater::repair::{Action, Plan, PlanId, apply, plan, undo};
-use highwater_sim::check::{Failure, guarded};
-use highwater_sim::damage::{Damaged, SUBJECTS, visit};
+use highwater_sim::check::Failure;
+use highwater_sim::damage::{Damaged, SUBJECTS, visit, visit_all};
 use highwater_sim::model::{State, read_state};
 use highwater_sim::run::PATH;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -67,26 +67,7 @@ fn planned(disk: &SimDisk) -> Result<Plan, Failure> {
 
 #[test]
 fn every_damage_is_repaired_as_planned_or_refused() {
-    let all = Mutex::new((Counts::default(), Vec::new()));
-    std::thread::scope(|scope| {
-        for name in SUBJECTS {
-            let all = &all;
-            scope.spawn(move || {
-                let (mut counts, mut failures) = (Counts::default(), Vec::new());
-                let visited = visit(name, 1, 197, &mut |damaged| {
-                    counts.cases += 1;
-                    if let Err(failure) = guarded(|| check(damaged, &mut counts)) {
-                        failures.push(format!("{}: {}", damaged.what, failure.what));
-                    }
-                });
-                visited.unwrap();
-                let mut all = all.lock().unwrap();
-                all.0.add(&counts);
-                all.1.extend(failures);
-            });
-        }
-    });
-    let (counts, failures) = all.into_inner().unwrap();
+    let (counts, failures) = visit_all(197, check, Counts::add);
     println!("repair: {counts:?}");
     for failure in failures.iter().take(12) {
         println!("{failure}\n");
@@ -98,6 +79,7 @@ fn every_damage_is_repaired_as_planned_or_refused() {
 }
 
 fn check(damaged: &Damaged<'_>, counts: &mut Counts) -> Result<(), Failure> {
+    counts.cases += 1;
     let disk = &damaged.disk;
     let before = contents(disk);
     let opened = Database::builder().file_system(on(disk)).read_only(true).open(PATH).is_ok();

@@ -6,13 +6,13 @@ use highwater::Database;
 use highwater::check::{Loss, Verdict, Verified, VerifyOptions, explain, verify};
 use highwater::fs::FileSystem;
 use highwater::salvage::{ManifestState, Receipt, assess, salvage};
-use highwater_sim::check::{Failure, guarded};
-use highwater_sim::damage::{Damaged, SUBJECTS, visit};
+use highwater_sim::check::Failure;
+use highwater_sim::damage::{Damaged, visit_all};
 use highwater_sim::model::{State, read_state};
 use highwater_sim::run::PATH;
 use highwater_sim::verdict::Said;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 const NEW: &str = "/new";
 
@@ -48,26 +48,7 @@ impl Counts {
 
 #[test]
 fn every_damage_is_salvaged_and_every_loss_is_named() {
-    let all = Mutex::new((Counts::default(), Vec::new()));
-    std::thread::scope(|scope| {
-        for name in SUBJECTS {
-            let all = &all;
-            scope.spawn(move || {
-                let (mut counts, mut failures) = (Counts::default(), Vec::new());
-                let visited = visit(name, 1, 97, &mut |damaged| {
-                    counts.cases += 1;
-                    if let Err(failure) = guarded(|| check(damaged, &mut counts)) {
-                        failures.push(format!("{}: {}", damaged.what, failure.what));
-                    }
-                });
-                visited.unwrap();
-                let mut all = all.lock().unwrap();
-                all.0.add(&counts);
-                all.1.extend(failures);
-            });
-        }
-    });
-    let (counts, failures) = all.into_inner().unwrap();
+    let (counts, failures) = visit_all(97, check, Counts::add);
     println!("salvage: {counts:?}");
     for failure in failures.iter().take(12) {
         println!("{failure}\n");
@@ -82,6 +63,7 @@ fn violation(what: impl Into<String>) -> Failure {
 }
 
 fn check(damaged: &Damaged<'_>, counts: &mut Counts) -> Result<(), Failure> {
+    counts.cases += 1;
     let disk = &damaged.disk;
     let before = disk.content_hash_of(PATH).unwrap();
     let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());

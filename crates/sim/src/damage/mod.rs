@@ -13,19 +13,26 @@
 //! byte for byte what a crash at the time of the copy leaves, and nothing outside that file says
 //! otherwise. The database is then found as it was at that time, never older than its last checkpoint.
 
-use crate::check::{Failure, FailureKind, check_image, guarded};
-use crate::model::{State, hash_of};
-use crate::random::Random;
-use crate::report::Tally;
-use crate::run::{PATH, Window, options};
-use crate::script::Workload;
-use crate::sectors::{SECTOR, sector_of, sectors};
-use crate::subjects::OLDER;
+mod cases;
+mod opened;
+mod sectors;
+mod visit;
+
 pub use crate::subjects::{small_subject, subject};
+pub use cases::cases;
+pub use visit::{Damaged, visit, visit_all};
+
+use crate::check::{Failure, FailureKind, guarded};
+use crate::model::State;
+use crate::report::Tally;
+use crate::run::PATH;
+use crate::script::Workload;
+use crate::subjects::OLDER;
 use crate::verdict::{self, Promised, Said};
 use highwater::check::Verified;
 use highwater::fs::sim::SimDisk;
-use highwater::{Database, Error};
+use opened::judge;
+use sectors::{SECTOR, sector_of};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -189,58 +196,6 @@ impl Subject {
     }
 }
 
-/// A database with one damage, for tests of what comes after a refused open.
-#[derive(Debug)]
-pub struct Damaged<'a> {
-    /// The disk with the damaged database at [`PATH`].
-    pub disk: SimDisk,
-    /// States after 0, 1, … commits.
-    pub states: &'a [State],
-    /// The last commit that a witness vouches for.
-    pub vouched: usize,
-    /// The last log segment was put back from an older copy, as a crash at that time leaves it; the state
-    /// may be any from this commit on.
-    pub rolled_back_to: Option<usize>,
-    /// How `verify` ends; checked against what was damaged.
-    pub said: Said,
-    /// What `verify` found.
-    pub verified: Option<Verified>,
-    /// The case, in words.
-    pub what: String,
-}
-
-/// Visits every `stride`th case of one database.
-pub fn visit(
-    name: &str,
-    seed: u64,
-    stride: usize,
-    visit: &mut dyn FnMut(&Damaged<'_>),
-) -> Result<(), String> {
-    let name = SUBJECTS.iter().find(|known| **known == name).ok_or("no such database")?;
-    let subject = subject(name, seed)?;
-    for (number, case) in cases(&subject).iter().enumerate() {
-        // Of what is rare, everything.
-        let many = matches!(case, Damage::Flip(..) | Damage::Sector(..));
-        if many && !number.is_multiple_of(stride) {
-            continue;
-        }
-        let (disk, older_log) = damaged(&subject, case).map_err(|failure| failure.what)?;
-        let what = subject.describe(case);
-        let (said, verified) = verified(&subject, case, &disk, older_log)
-            .map_err(|failure| format!("{what}: {}", failure.what))?;
-        visit(&Damaged {
-            disk,
-            states: &subject.states,
-            vouched: subject.vouched,
-            rolled_back_to: older_log.then_some(subject.checkpointed),
-            said,
-            verified,
-            what: format!("database {name}, case {number}: {what}"),
-        });
-    }
-    Ok(())
-}
-
 /// Checks one case.
 pub fn check(subject: &Subject, number: usize, case: &Damage) -> Result<Finding, Failure> {
     let (disk, older_log) = damaged(subject, case)?;
@@ -326,193 +281,6 @@ fn damaged(subject: &Subject, case: &Damage) -> Result<(SimDisk, bool), Failure>
         _ => false,
     };
     Ok((disk, older_log))
-}
-
-fn judge(
-    subject: &Subject,
-    disk: &SimDisk,
-    number: usize,
-    older_log: bool,
-) -> Result<Finding, Failure> {
-    let before = contents(disk);
-    let last = subject.states.len() - 1;
-    let db = match options(&subject.workload, disk).open(PATH) {
-        Ok(db) => db,
-        Err(error) => {
-            if contents(disk) != before {
-                return Err(Failure::violation(format!("a refused open changed files: {error}")));
-            }
-            let named = matches!(
-                &error,
-                Error::Damage { .. } | Error::Unsupported { .. } | Error::NotADatabase { .. }
-            );
-            if !named {
-                return Err(Failure::violation(format!("the error names no damage: {error}")));
-            }
-            return Ok(Finding::Refused);
-        }
-    };
-    let hash = match hash_of(&db) {
-        Ok((hash, _)) => hash,
-        Err(Error::Damage { .. } | Error::Unsupported { .. }) => {
-            return reads_stay_right(&db, &subject.states[last]).map(|()| Finding::Read);
-        }
-        Err(error) => return Err(Failure::violation(format!("reading: {error}"))),
-    };
-    if let Some(at) = (subject.vouched..last).find(|at| subject.states[*at].hash() == hash) {
-        if !db.recovery().unwitnessed_tail {
-            return Err(Failure::violation(format!("commits after {at} are gone without a word")));
-        }
-        return Ok(Finding::Cut);
-    }
-    if older_log && subject.states[subject.checkpointed..].iter().any(|s| s.hash() == hash) {
-        return Ok(Finding::RolledBack);
-    }
-    if hash != subject.states[last].hash() {
-        let found = crate::model::read_state(&db).unwrap_or_default();
-        let difference = subject.states[last].difference(&found);
-        let recovery = db.recovery();
-        return Err(Failure::violation(format!("another state:\n{difference}{recovery:?}")));
-    }
-    match lookups(&db, &subject.states[last]) {
-        Ok(None) => {}
-        Ok(Some(what)) => return Err(Failure::violation(what)),
-        Err(Error::Damage { .. }) => return Ok(Finding::Read),
-        Err(error) => return Err(Failure::violation(format!("a lookup: {error}"))),
-    }
-    if number.is_multiple_of(8) {
-        // What a merge reads it gives a new checksum: damage must not slip through.
-        match db.compact() {
-            Ok(()) => reads_stay_right(&db, &subject.states[last])?,
-            Err(Error::Damage { .. }) => {}
-            Err(error) => return Err(Failure::violation(format!("compact: {error}"))),
-        }
-    }
-    if number.is_multiple_of(16) {
-        let window = Window { least: last, most: last };
-        let image = disk.kill();
-        drop(db);
-        check_image(&image, &subject.workload, &subject.states, window, number as u64)?;
-    }
-    Ok(Finding::Unread)
-}
-
-/// Reads again and again after an error: every read is right or an error, and an iterator ends with its
-/// error. A merge must not turn damage into something that reads well.
-fn reads_stay_right(db: &Database, state: &State) -> Result<(), Failure> {
-    for round in 0..3 {
-        let snapshot = db.snapshot();
-        for (name, entries) in state.keyspaces() {
-            let keyspace = match db.existing_keyspace(name) {
-                Ok(keyspace) => keyspace,
-                Err(error) => return Err(Failure::violation(format!("after damage: {error}"))),
-            };
-            let wrong = |what: &str| {
-                Err(Failure::violation(format!("after an error, round {round}: {what} in {name}")))
-            };
-            let mut expected = entries.iter();
-            let Ok(mut found) = snapshot.iter(&keyspace) else { continue };
-            while let Some(entry) = found.next() {
-                match (entry, expected.next()) {
-                    (Ok((k, v)), Some((key, value))) if k[..] == key[..] && v[..] == value[..] => {}
-                    (Ok(_), _) => return wrong("an iterator shows another entry"),
-                    (Err(_), _) if found.next().is_some() => {
-                        return wrong("an iterator goes on behind its error");
-                    }
-                    (Err(_), _) => break,
-                }
-            }
-            for (key, value) in entries.iter() {
-                match snapshot.get(&keyspace, key) {
-                    Ok(Some(found)) if found[..] == value[..] => {}
-                    Ok(_) => return wrong("a lookup shows another value"),
-                    Err(_) => {}
-                }
-            }
-        }
-        if round == 1 {
-            let _ = db.compact();
-        }
-    }
-    Ok(())
-}
-
-/// Looks every key up, and a few that are not there: filters and indexes lie on that way only.
-fn lookups(db: &Database, state: &State) -> highwater::Result<Option<String>> {
-    let snapshot = db.snapshot();
-    for (name, entries) in state.keyspaces() {
-        let keyspace = db.existing_keyspace(name)?;
-        if snapshot.len(&keyspace)? != entries.len() as u64 {
-            return Ok(Some(format!("len() of {name} is wrong")));
-        }
-        for (key, value) in entries.iter() {
-            let found = snapshot.get(&keyspace, key)?;
-            if found.as_ref().is_none_or(|found| found[..] != value[..]) {
-                return Ok(Some(format!("a lookup of {name}/{} is wrong", key.escape_ascii())));
-            }
-            let absent = [key.as_slice(), b"?"].concat();
-            if snapshot.get(&keyspace, absent)?.is_some() {
-                return Ok(Some("a lookup finds a key that was never there".to_owned()));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// A hash of all names and bytes of the database but those of the lock, which every open for writing may
-/// make anew.
-fn contents(disk: &SimDisk) -> u64 {
-    let disk = disk.fork();
-    let _ = disk.remove_file(Path::new(PATH).join("LOCK"));
-    disk.content_hash_of(PATH).unwrap_or(0)
-}
-
-/// All cases of a database.
-pub fn cases(subject: &Subject) -> Vec<Damage> {
-    let mut cases = Vec::new();
-    let paths: Vec<&PathBuf> = subject.files.keys().collect();
-    for (path, bytes) in &subject.files {
-        let length = bytes.len() as u64;
-        if path.ends_with("LOCK") || path.ends_with("RESERVE") {
-            cases.push(Damage::Lose(path.clone()));
-            continue;
-        }
-        if is_manifest(path) {
-            let bits = (0..length).flat_map(|at| (0..8).map(move |bit| (at, bit)));
-            cases.extend(bits.map(|(at, bit)| Damage::Flip(path.clone(), at, bit)));
-        } else {
-            // Every byte that was written, and a few blocks past it.
-            let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1);
-            let mut random = Random::new(length);
-            let end = (written + 9000).min(length);
-            let flips = (0..end).map(|at| (at, random.below(8) as u8));
-            cases.extend(flips.map(|(at, bit)| Damage::Flip(path.clone(), at, bit)));
-            for length in [written, written.saturating_sub(1), written.next_multiple_of(4096)] {
-                cases.push(Damage::Length(path.clone(), length));
-            }
-        }
-        for length in [0, 1, 100, 511, 512, 4095, 4096, 4097, 8192, length / 2] {
-            cases.push(Damage::Length(path.clone(), length));
-        }
-        for length in
-            [length.saturating_sub(1), length.saturating_sub(512), length + 1, length + 4096]
-        {
-            cases.push(Damage::Length(path.clone(), length));
-        }
-        cases.push(Damage::Lose(path.clone()));
-    }
-    let others = subject.others.iter().enumerate();
-    cases.extend(others.map(|(index, (_, path, _))| Damage::Replace(path.clone(), index)));
-    let names =
-        ["notes.txt", "log-zzzz.hwl", "table-1.hwt", "MANIFEST.old", "spare-9.hwl", "MANIFEST.new"];
-    cases.extend(names.map(Damage::Foreign));
-    for (at, one) in paths.iter().enumerate() {
-        for two in &paths[at + 1..] {
-            cases.push(Damage::Swap((*one).clone(), (*two).clone()));
-        }
-    }
-    cases.extend(sectors(subject));
-    cases
 }
 
 fn is_manifest(path: &Path) -> bool {

@@ -1,7 +1,7 @@
 //! Damage by the sector: zeros, stale sectors, and sectors that were written to the wrong place, of the same
 //! file, of another one, or of another database.
 
-use crate::damage::{Damage, Sector, Subject};
+use super::{Damage, Sector, Subject};
 use crate::random::Random;
 use std::path::PathBuf;
 
