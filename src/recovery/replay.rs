@@ -165,3 +165,7 @@ impl Assembler {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

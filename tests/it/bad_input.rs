@@ -96,21 +96,64 @@ fn damaged_files_are_refused_with_their_name() {
     );
 }
 
+/// Sets bytes in the head of a file, and the checksum behind them as a newer version would have.
+fn rewrite(path: &Path, at: usize, bytes: &[u8], crc_at: usize) {
+    let mut content = fs::read(path).unwrap();
+    content[at..at + bytes.len()].copy_from_slice(bytes);
+    let crc = crc32fast::hash(&content[..crc_at]);
+    content[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+    fs::write(path, content).unwrap();
+}
+
+fn is_newer(error: &Error) -> bool {
+    matches!(error, Error::Unsupported { found, supported, .. } if found > supported)
+}
+
 #[test]
 fn a_newer_version_is_unsupported_not_damaged() {
-    refused(
-        "a newer manifest",
-        |p| {
-            // The version lies in the header, whose checksum a newer version would have written, too.
-            let path = p.join("MANIFEST");
-            let bytes = fs::read(&path).unwrap();
-            let mut bytes = bytes;
-            bytes[8..12].copy_from_slice(&99_u32.to_le_bytes());
-            let crc = crc32fast::hash(&bytes[..60]);
-            bytes[60..64].copy_from_slice(&crc.to_le_bytes());
-            fs::write(&path, bytes).unwrap();
-        },
-        |error| matches!(error, Error::Unsupported { found, supported, .. } if found > supported),
+    let version = 99_u32.to_le_bytes();
+    refused("a newer manifest", |p| rewrite(&p.join("MANIFEST"), 8, &version, 60), is_newer);
+    refused("a newer log", |p| rewrite(&file_like(p, "log-"), 8, &version, 4092), is_newer);
+    let feature = [0, 0, 0, 0, 1];
+    refused("a feature", |p| rewrite(&p.join("MANIFEST"), 32, &feature, 60), is_newer);
+    refused("a feature", |p| rewrite(&file_like(p, "log-"), 16, &feature, 4092), is_newer);
+}
+
+/// What only a writer must know is no reason to refuse a reader.
+#[test]
+fn a_feature_for_writers_leaves_the_database_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    let manifest = path.join("MANIFEST");
+    rewrite(&manifest, 24, &[0, 0, 0, 0, 1], 60);
+    // The checksum of the body covers the header, but for the header's own.
+    let mut bytes = fs::read(&manifest).unwrap();
+    let body_end = bytes.len() - 4;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..60]);
+    hasher.update(&bytes[64..body_end]);
+    bytes[body_end..].copy_from_slice(&hasher.finalize().to_le_bytes());
+    fs::write(&manifest, bytes).unwrap();
+    let before = files(&path);
+    let error = Database::open(&path).unwrap_err();
+    assert!(is_newer(&error), "{error:?}");
+    let db = Database::builder().read_only(true).open(&path).unwrap();
+    assert_eq!(db.existing_keyspace("items").unwrap().get("late").unwrap().unwrap(), b"in the log");
+    assert_eq!(files(&path), before);
+}
+
+#[test]
+fn a_manifest_of_gigabytes_is_not_read_into_memory() {
+    let grow = |p: &Path| {
+        fs::File::options().write(true).open(p.join("MANIFEST")).unwrap().set_len(1 << 40).unwrap();
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path());
+    grow(&path);
+    let error = Database::open(&path).unwrap_err();
+    assert!(
+        matches!(&error, Error::Damage { file, .. } if file.ends_with("MANIFEST")),
+        "{error:?}"
     );
 }
 

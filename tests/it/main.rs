@@ -14,6 +14,7 @@ mod jitter;
 mod large;
 mod lifetime;
 mod model;
+mod poison;
 mod pops;
 mod room;
 mod support;
