@@ -133,3 +133,56 @@ fn fault_offset(fault: &ManifestFault) -> u64 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::testlog::{TestLog, dir};
+
+    fn read(log: &TestLog, bytes: &[u8], read_only: bool) -> Result<Manifest> {
+        log.disk.write_file(dir().join(names::MANIFEST_NAME), bytes).unwrap();
+        read_manifest(&log.disk, dir(), read_only)
+    }
+
+    #[test]
+    fn unknown_features_for_writing_stop_writers_only() {
+        let mut log = TestLog::new();
+        for (features, writable) in [(0, true), (1, false)] {
+            log.manifest.features.read_only = features;
+            let bytes = log.manifest.encode();
+            assert_eq!(read(&log, &bytes, true).unwrap(), log.manifest);
+            let outcome = read(&log, &bytes, false);
+            assert_eq!(outcome.is_ok(), writable);
+            let unsupported = matches!(outcome, Err(Error::Unsupported { found: 1, .. }));
+            assert_eq!(unsupported, !writable);
+        }
+    }
+
+    #[test]
+    fn damage_of_the_manifest_names_its_place() {
+        let log = TestLog::new();
+        let bytes = log.manifest.encode();
+        let offset = |bytes: &[u8]| match read(&log, bytes, false) {
+            Err(Error::Damage { offset, .. }) => offset,
+            other => panic!("{other:?}"),
+        };
+        let mut flipped = bytes.clone();
+        flipped[20] ^= 1;
+        assert_eq!(offset(&flipped), 60, "the header's checksum");
+        flipped = bytes.clone();
+        flipped[80] ^= 1;
+        assert_eq!(offset(&flipped), bytes.len() as u64 - 4, "the body's checksum");
+        assert_eq!(offset(&[&bytes[..], b"more"].concat()), bytes.len() as u64);
+        assert_eq!(offset(&bytes[..50]), 0);
+    }
+
+    #[test]
+    fn a_manifest_that_is_too_long_is_not_read() {
+        let log = TestLog::new();
+        let path = dir().join(names::MANIFEST_NAME);
+        let file = log.disk.open(&path, OpenMode::CreateNew).unwrap();
+        file.set_len(MAX_MANIFEST_BYTES + 1).unwrap();
+        let error = read_manifest(&log.disk, dir(), false).unwrap_err();
+        assert!(error.to_string().contains("too long"), "{error}");
+    }
+}

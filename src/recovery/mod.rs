@@ -15,6 +15,8 @@ pub mod directory;
 pub mod plan;
 pub mod reading;
 pub mod replay;
+#[cfg(test)]
+mod testlog;
 pub mod walk;
 
 use crate::types::{Lsn, Seqno};

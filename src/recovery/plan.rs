@@ -202,9 +202,8 @@ fn plan_of(
         let ended = walk.epoch(range, first, from, &mut check)?;
         check.assembler.end_of_epoch();
         for segment in &ended.segments {
-            let end = Lsn(segment.base.get() + segment.bytes).min(ended.end);
-            if end > segment.base.plus(BLOCK_BYTES) {
-                live_segments.push((Lsn(segment.base.get() + segment.bytes), segment.clone()));
+            if ended.end > segment.base.plus(BLOCK_BYTES) {
+                live_segments.push((segment.base.plus(segment.bytes), segment.clone()));
             }
         }
         tail = Tail {
@@ -430,3 +429,7 @@ impl Sink for Replay<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

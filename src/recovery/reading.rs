@@ -18,20 +18,19 @@ const TRIES: usize = 100;
 /// Plans as a read-only open does.
 pub fn plan_for_reading(fs: &dyn FileSystem, dir: &Path) -> Result<Plan> {
     let mut before: Option<String> = None;
-    let mut round = 0;
-    loop {
-        round += 1;
+    for _ in 1..TRIES {
         match plan(fs, dir, reader(fs, dir)) {
             Ok(plan) => return Ok(plan),
             Err(error) => {
-                let text = error.to_string();
-                if round == TRIES || before.as_ref() == Some(&text) {
+                let text = Some(error.to_string());
+                if text == before {
                     return Err(error);
                 }
-                before = Some(text);
+                before = text;
             }
         }
     }
+    plan(fs, dir, reader(fs, dir))
 }
 
 /// Who reads: beside a live owner, or alone.
@@ -39,4 +38,26 @@ pub fn reader(fs: &dyn FileSystem, dir: &Path) -> Reader {
     // Where the lock cannot even be looked at, the plan says what is wrong with the path.
     let owned = fs.lock_holder(&dir.join(names::LOCK_NAME)).is_ok_and(|holder| holder.is_some());
     if owned { Reader::BesideOwner } else { Reader::Alone }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::fs::sim::{Fault, FaultKind, OperationKind};
+    use crate::recovery::testlog::{TestLog, dir};
+
+    #[test]
+    fn an_error_is_believed_at_the_second_time() {
+        let log = TestLog::with_segments(2);
+        log.disk.write_file(dir().join(names::MANIFEST_NAME), &log.manifest.encode()).unwrap();
+        let failing =
+            || Fault::new(FaultKind::Io).on(OperationKind::Read).path_contains("MANIFEST");
+        log.disk.inject(failing());
+        assert!(matches!(plan_for_reading(&log.disk, dir()), Ok(Plan::Open(_))), "one bad look");
+        assert_eq!(log.disk.faults_struck(), 1);
+        log.disk.inject(failing().from_then_on());
+        assert!(matches!(plan_for_reading(&log.disk, dir()), Err(Error::Io { .. })));
+        assert_eq!(log.disk.faults_struck(), 3);
+    }
 }

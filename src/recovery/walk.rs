@@ -115,8 +115,8 @@ impl Walk<'_> {
                 });
             }
             let mut looked = self.look(range, &mut segment, at, last)?;
-            if looked.is_err() && align_up(at) != at {
-                // Perhaps the rest of the block is padding, and the next group starts on a fresh one.
+            if looked.is_err() {
+                // Perhaps the rest of the block, if any, is padding, and the next group starts on a fresh one.
                 let border = align_up(at);
                 let gap = (border.get() - at.get()) as usize;
                 let zeros = is_zero(segment.bytes(at, gap)?);
@@ -182,14 +182,14 @@ impl Walk<'_> {
             last = Some((header.lsn, header.body_crc));
             at = at.plus(header.group_bytes());
         }
-        let evidence = if range.end.is_some() {
-            Evidence { vouched: range.end.unwrap_or_default(), last_written: Lsn::ZERO }
-        } else {
-            self.probe(range, &mut segment, end)?
+        let evidence = match range.end {
+            Some(closed) => Evidence { vouched: closed, last_written: Lsn::ZERO },
+            None => self.probe(range, &mut segment, end)?,
         };
         vouched = vouched.max(evidence.vouched);
-        let verdict = decide(place, vouched > end, range.end.is_some());
-        self.judged.borrow_mut().push((place, vouched > end, range.end.is_some(), verdict));
+        let promised = vouched > end;
+        let verdict = decide(place, promised, range.end.is_some());
+        self.judged.borrow_mut().push((place, promised, range.end.is_some(), verdict));
         if verdict == Verdict::Damage {
             let offset = end.get() - segment.header.base.get();
             return Err(Error::Damage {
@@ -224,7 +224,8 @@ impl Walk<'_> {
         at: Lsn,
         last: Option<(Lsn, u32)>,
     ) -> Result<Result<GroupHeader, Place>> {
-        if at.plus(GROUP_HEADER_BYTES as u64) > segment.header.end() {
+        // No room for a header and a record.
+        if at.plus(GROUP_HEADER_BYTES as u64) >= segment.header.end() {
             return Ok(Err(Place::Blank));
         }
         let header = match GroupHeader::decode(segment.bytes(at, GROUP_HEADER_BYTES)?) {
@@ -245,7 +246,7 @@ impl Walk<'_> {
         if self.is_newer(header.generation) {
             return Err(self.older_manifest(header.generation));
         }
-        if at.plus(header.group_bytes()) > segment.header.end() || header.durable > at {
+        if at.plus(header.group_bytes()) > segment.header.end() {
             return Ok(Err(Place::BadHeader));
         }
         let whole = segment.bytes(at, header.group_bytes() as usize)?;
@@ -255,7 +256,7 @@ impl Walk<'_> {
         let linked = match last {
             Some((lsn, crc)) => header.previous == lsn && header.previous_crc == crc,
             // The first group of a replay follows one that was released.
-            None => header.previous <= header.lsn,
+            None => true,
         };
         let any = planted(Mistake::LinkNotChecked) || planted(Mistake::GapsAccepted);
         if !linked && !any {
@@ -363,9 +364,7 @@ fn probe_segment(
         if let Ok(header) = GroupHeader::decode(segment.bytes(at, GROUP_HEADER_BYTES)?)
             && (header.lsn, header.epoch, header.salt) == (at, range.epoch, range.salt)
         {
-            if header.durable <= at {
-                evidence.vouched = evidence.vouched.max(header.durable);
-            }
+            evidence.vouched = evidence.vouched.max(header.durable);
             evidence.last_written = at.plus(header.group_bytes());
         }
         at = at.plus(BLOCK_BYTES);
@@ -446,19 +445,22 @@ impl OpenSegment {
     /// `count` bytes at `lsn`, which lie within the segment; past the end of the file they are zeros.
     fn bytes(&mut self, lsn: Lsn, count: usize) -> Result<&[u8]> {
         let offset = lsn.get() - self.header.base.get();
-        let inside = offset >= self.window_from
-            && offset + count as u64 <= self.window_from + self.window.len() as u64;
-        if !inside {
-            let left = self.header.segment_bytes.saturating_sub(offset) as usize;
-            let wanted = self.next_window_bytes.max(count).min(left.max(count));
-            self.next_window_bytes = (2 * self.next_window_bytes).min(WINDOW_BYTES);
-            self.window.resize(wanted, 0);
-            self.window_from = offset;
-            let read = fs::read_full(&*self.file, &mut self.window, offset)
-                .map_err(|e| Error::io("read", &self.path, e))?;
-            self.window[read..].fill(0);
-        }
-        let from = (offset - self.window_from) as usize;
+        let inside = offset.checked_sub(self.window_from).map(|from| from as usize);
+        let inside = inside.filter(|from| from + count <= self.window.len());
+        let from = match inside {
+            Some(from) => from,
+            None => {
+                let left = self.header.segment_bytes.saturating_sub(offset) as usize;
+                let wanted = self.next_window_bytes.max(count).min(left.max(count));
+                self.next_window_bytes = (2 * self.next_window_bytes).min(WINDOW_BYTES);
+                self.window.resize(wanted, 0);
+                self.window_from = offset;
+                let read = fs::read_full(&*self.file, &mut self.window, offset)
+                    .map_err(|e| Error::io("read", &self.path, e))?;
+                self.window[read..].fill(0);
+                0
+            }
+        };
         Ok(&self.window[from..from + count])
     }
 }
@@ -473,3 +475,7 @@ fn describe(place: Place) -> &'static str {
         Place::BadPadding => "the padding after a group is not zero",
     }
 }
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;
