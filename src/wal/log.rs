@@ -483,3 +483,7 @@ struct Done {
 
 /// How often a leader yields to committers that are about to join it.
 const GATHER_ROUNDS: usize = 32;
+
+#[cfg(all(test, not(loom)))]
+#[path = "log_tests.rs"]
+mod tests;

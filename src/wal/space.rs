@@ -408,3 +408,7 @@ fn no_log_space(error: Error) -> Error {
         other => other,
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[path = "space_tests.rs"]
+mod tests;
