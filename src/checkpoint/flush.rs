@@ -167,3 +167,7 @@ pub fn run_entry(run: &Run) -> RunEntry {
         tables: run.tables.iter().map(encode).collect(),
     }
 }
+
+#[cfg(test)]
+#[path = "flush_tests.rs"]
+mod tests;

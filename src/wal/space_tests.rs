@@ -187,6 +187,15 @@ fn a_spare_that_cannot_be_removed_is_an_error_and_no_spare() {
 }
 
 #[test]
+fn a_new_segment_names_the_manifest_that_is_durable() {
+    let (disk, space) = space_with(2, None);
+    space.set_generation(Generation(6));
+    space.prepare_next().unwrap();
+    let generation = |n| SegmentHeader::decode(&disk.read_file(path_of(n)).unwrap()).unwrap();
+    assert_eq!([1, 2].map(|n| generation(n).generation), [Generation(5), Generation(6)]);
+}
+
+#[test]
 fn the_largest_spare_is_used_first() {
     let (disk, space) = space_with(2, None);
     let lengths = [2 * BLOCK_BYTES, 6 * BLOCK_BYTES, 4 * BLOCK_BYTES];
