@@ -6,10 +6,10 @@
 use crate::error::{Error, Result};
 use crate::manifest::KeyspaceEntry;
 use crate::mistakes::{Mistake, planted};
+use crate::sync::engine::{AtomicU64, Ordering};
 use crate::types::{KeyspaceId, MAX_KEYSPACE_NAME_BYTES, Seqno};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One keyspace.
 #[derive(Debug)]

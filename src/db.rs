@@ -8,6 +8,7 @@ use crate::keyspace::Keyspace;
 use crate::options::{Builder, Durability};
 use crate::recovery::Recovery;
 use crate::stats::Stats;
+use crate::sync::engine::yield_now;
 use crate::tx::optimistic::OptimisticTx;
 use crate::tx::snapshot::Snapshot;
 use crate::tx::write::WriteTx;
@@ -191,7 +192,7 @@ impl Database {
             let outcome = body(&mut tx);
             match outcome.and_then(|value| tx.commit().map(|_| value)) {
                 Err(Error::Conflict) => {
-                    std::thread::yield_now();
+                    yield_now();
                     tx = OptimisticTx::begin_at_written(self)?;
                 }
                 outcome => return outcome,

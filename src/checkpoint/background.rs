@@ -8,10 +8,9 @@
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fs::Join;
+use crate::sync::engine::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::types::Lsn;
 use crate::wal::log::Reach;
-use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 

@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::manifest::RunEntry;
 use crate::memtable::Memtable;
 use crate::mistakes::{Mistake, planted};
+use crate::sync::engine::Ordering;
 use crate::view::{Layer, Run};
 use crate::wal::log::Reach;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 impl Engine {
     /// How this engine writes tables.

@@ -10,6 +10,7 @@ use crate::manifest::names;
 use crate::memtable::Memtable;
 use crate::mistakes::{Mistake, planted};
 use crate::options::Durability;
+use crate::sync::engine::{Ordering, sleep};
 use crate::table::TableMeta;
 use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, MemoryLayer, Run};
@@ -17,7 +18,6 @@ use crate::wal::log::Reach;
 use crate::wal::operation::{Operation, Operations};
 use crate::wal::reserve::{RESERVE_EPOCH_BYTES, RESERVE_MIN_BYTES};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What a commit got.
@@ -232,7 +232,7 @@ impl Engine {
             // At one layer too many about 1 GiB/s may pass, at twenty about 50 MiB/s.
             let pause = Duration::from_micros((kibibytes * excess).min(PACE_MAX_MICROS));
             self.counters.stall_micros.add(pause.as_micros() as u64);
-            std::thread::sleep(pause);
+            sleep(pause);
         }
     }
 

@@ -31,16 +31,17 @@ use crate::manifest::{Manifest, names};
 use crate::options::Builder;
 use crate::recovery::RecoveryReport;
 use crate::stats::{Counters, Stats};
+use crate::sync::engine::{
+    self as sync, AtomicBool, AtomicU64, Condvar, Gate, Mutex, Ordering, RwLock,
+};
 use crate::table::{BlockCache, Table, TableMeta};
 use crate::types::{DatabaseId, FileId, Lsn, Seqno};
 use crate::view::{Layer, LiveTable, MemoryLayer, Run, View};
 use crate::wal::log::Log;
 use crate::wal::space::LogSpace;
 use arc_swap::ArcSwap;
-use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Everything of one open database.
@@ -51,7 +52,7 @@ pub struct Engine {
     pub options: Builder,
     pub database: DatabaseId,
     pub counters: Arc<Counters>,
-    pub writer: Arc<Mutex<Writer>>,
+    pub writer: Arc<Gate<Writer>>,
     pub view: ArcSwap<View>,
     view_change: Mutex<()>,
     pub catalog: RwLock<Catalog>,
@@ -154,6 +155,7 @@ impl Engine {
         let _guard = self.view_change.lock();
         let mut layers = self.view.load().layers.clone();
         change(&mut layers);
+        sync::turn();
         self.view.store(Arc::new(View { layers }));
     }
 

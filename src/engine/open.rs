@@ -18,6 +18,7 @@ use crate::recovery::plan::{OpenPlan, Plan, Reader, plan};
 use crate::recovery::reading::reader;
 use crate::recovery::{Recovery, RecoveryReport};
 use crate::stats::Counters;
+use crate::sync::engine::{AtomicBool, AtomicU64, Condvar, Gate, Mutex, Ordering, RwLock};
 use crate::table::BlockCache;
 use crate::types::{DatabaseId, FileId, Generation, KeyspaceId};
 use crate::view::{Layer, MemoryLayer, Run, View};
@@ -27,11 +28,9 @@ use crate::wal::reserve::RESERVE_EPOCH_BYTES;
 use crate::wal::reserve::Reserve;
 use crate::wal::space::{LogSpace, Spare};
 use arc_swap::ArcSwap;
-use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Segments of earlier lives, each with a little live log, that a close leaves without a checkpoint.
@@ -397,7 +396,7 @@ fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engi
         log: Log::new(counters.clone(), rebuilt.last_seqno),
         space,
         counters,
-        writer: Arc::new(Mutex::new(Writer {
+        writer: Arc::new(Gate::new(Writer {
             active: rebuilt.memtable,
             last_seqno: rebuilt.last_seqno,
             started: false,

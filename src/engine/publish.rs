@@ -49,7 +49,7 @@ impl Engine {
     }
 
     fn next_file_id(&self) -> crate::types::FileId {
-        let id = self.next_file_id.load(std::sync::atomic::Ordering::Acquire);
+        let id = self.next_file_id.load(crate::sync::engine::Ordering::Acquire);
         crate::types::FileId(id)
     }
 }

@@ -6,6 +6,7 @@
 //! views change a few times a second at the most.
 
 use super::Engine;
+use crate::sync::engine::turn;
 use crate::types::Seqno;
 use crate::view::View;
 use std::sync::Arc;
@@ -24,7 +25,9 @@ impl Engine {
     fn point(&self, seqno: impl Fn() -> Seqno) -> (Arc<View>, Seqno) {
         loop {
             let view = self.view.load_full();
+            turn();
             let at = seqno();
+            turn();
             if Arc::ptr_eq(&view, &self.view.load()) {
                 return (view, at);
             }

@@ -24,8 +24,8 @@ use crate::error::Error;
 use crate::fs::File;
 #[cfg(target_os = "linux")]
 use crate::fs::{self, Barrier};
+use crate::sync::engine::{Mutex, MutexGuard};
 use memmap2::{MmapMut, MmapOptions};
-use parking_lot::{Mutex, MutexGuard};
 use std::alloc::Layout;
 use std::io;
 use std::ops::Deref;
@@ -44,8 +44,9 @@ const MAX_ALIGN: usize = 64;
 /// A multiple of every page size.
 #[cfg(target_os = "linux")]
 const PAGE_LIMIT_BYTES: u64 = 64 << 10;
-/// What the system's heap gives without detours.
-const HEAP_ALIGN: usize = 16;
+/// What the system's heap gives without detours. (In shuttle's schedules, which repeat exactly, how much fits
+/// into a chunk must not depend on where it lies.)
+const HEAP_ALIGN: usize = if cfg!(shuttle) { MAX_ALIGN } else { 16 };
 
 /// The system gave no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 //! marks and evicts what it finds unmarked. A block larger than a shard's share is not kept.
 
 use super::heads::ResidentBudget;
-use parking_lot::Mutex;
+use crate::sync::engine::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 

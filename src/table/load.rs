@@ -14,6 +14,7 @@ use super::ranges;
 use super::reader::{Loaded, Table};
 use crate::error::{Error, Result};
 use crate::fs::{self, File, OpenMode};
+use crate::sync::engine::thread_local;
 use std::cell::RefCell;
 use std::io;
 
@@ -71,7 +72,8 @@ impl Table {
     /// Verifies a block piece by piece, without keeping it.
     pub(super) fn verify_extent(&self, file: &dyn File, extent: Extent) -> Result<BlockHeader> {
         let damage = || self.damage(extent.offset(), "a block fails its checksum");
-        SCRATCH.with_borrow_mut(|scratch| {
+        SCRATCH.with(|scratch| {
+            let mut scratch = scratch.borrow_mut();
             scratch.resize(SCRATCH_BYTES, 0);
             let mut offset = extent.offset();
             let mut hasher = self.identity.hasher(offset);

@@ -12,9 +12,9 @@ use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::options::Durability;
 use crate::slice::Slice;
+use crate::sync::engine::GateGuard;
 use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, Range, View, prefix_bounds};
-use parking_lot::{ArcMutexGuard, RawMutex};
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
@@ -211,7 +211,7 @@ pub(crate) use write_methods;
 /// ```
 #[must_use = "dropping a transaction rolls it back"]
 pub struct WriteTx {
-    writer: ArcMutexGuard<RawMutex, Writer>,
+    writer: GateGuard<Writer>,
     view: Arc<View>,
     at: Seqno,
     pub(super) set: WriteSet,

@@ -9,8 +9,8 @@
 use super::{Layer, Merge, Sight, get_in, input_of};
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::error::Result;
+use crate::sync::engine::Mutex;
 use crate::types::{KeyspaceId, Seqno};
-use parking_lot::Mutex;
 use std::collections::HashMap;
 
 /// Deltas that were worked out, by keyspace, with the point they hold at.

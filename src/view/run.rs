@@ -9,12 +9,12 @@ use crate::cursor::{Cursor, RangeTombstone};
 use crate::error::Result;
 use crate::fs::FileSystem;
 use crate::slice::Slice;
+use crate::sync::engine::{AtomicBool, Ordering};
 use crate::table::{Found, Table, TableCursor, TableMeta, Window, head, key_hash};
 use crate::types::{KeyspaceId, Seqno};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A table file in use. When nothing refers to it any more and a durable manifest no longer lists it,
 /// its file is removed.

@@ -8,7 +8,7 @@
 use crate::error::{Error, Result};
 use crate::fs::{FileSystem, OpenMode};
 use crate::manifest::names;
-use parking_lot::Mutex;
+use crate::sync::engine::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -9,15 +9,16 @@ use super::model::{Node, NodeId};
 use super::names::clean;
 use super::operation::{Action, Tamper};
 use super::state::State;
+#[cfg(not(shuttle))]
 use crate::fs::os::OsFileSystem;
 use crate::fs::{
     Barrier, DirEntry, File, FileSystem, Holder, Join, LOCK_MAX_BYTES, LockGuard, LockOutcome,
     Mapping, OpenMode, PathKind, is_lock_text,
 };
+use crate::sync::engine::Ordering;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -197,6 +198,9 @@ impl FileSystem for SimDisk {
     }
 
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Join>> {
+        #[cfg(shuttle)]
+        return crate::sync::engine::spawn(name, body);
+        #[cfg(not(shuttle))]
         OsFileSystem::new().spawn(name, body)
     }
 

@@ -73,6 +73,7 @@ pub use fault::{Fault, FaultKind, OperationKind, PageState};
 pub use operation::{Action, Mark, Operation, Recording, SyncEffect};
 
 use crate::fs::Barrier;
+use crate::sync::engine::Ordering;
 use model::{Model, Node, ROOT};
 use names::clean;
 use operation::Tamper;
@@ -81,7 +82,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The unit that a disk writes whole or not at all, in bytes.

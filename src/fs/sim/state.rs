@@ -10,12 +10,11 @@ use super::model::{Model, NodeId};
 use super::operation::{Action, Log, Operation, SyncEffect, Tamper};
 use super::{MAX_FILE_BYTES, SECTOR_BYTES};
 use crate::fs::{Barrier, Holder};
-use parking_lot::RwLock;
+use crate::sync::engine::{AtomicBool, Ordering, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What all clones of a disk share.
 pub(super) struct Shared {
