@@ -1,10 +1,12 @@
 //! Mistakes that a test can plant in the engine: what other engines once got wrong, and the ordering
-//! edges that no sync names. The crash campaign plants one after another and must notice each.
+//! edges that no sync names. The crash campaign plants one after another and must notice each, but for the
+//! last five, which take threads.
 //!
 //! Each is a branch at the place where the mistake would be made, `if planted(Mistake::…)`. Without the
 //! feature `mistakes`, which only the campaign asks for, [`planted`] is a constant `false` and the branch
 //! is gone. With it, a mistake is planted for one thread, and none is at first, so that tests which run
-//! side by side do not disturb each other. The engine must then have no threads of its own.
+//! side by side do not disturb each other. The engine must then have no threads of its own (but for
+//! those of shuttle, which share one of the system's).
 
 /// A mistake. The campaign's table (`highwater-sim mistakes`) says more of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +121,17 @@ pub enum Mistake {
     VerifiedDespiteError,
     /// An iterator goes on behind damage.
     IteratorGoesOn,
+    // Mistakes that only threads show: `engine::schedules` plants them, not the campaign.
+    /// A reader takes a view and a point and does not look whether the view has changed meanwhile.
+    ViewNotLookedAtAgain,
+    /// An optimistic transaction commits whatever was changed since its snapshot.
+    ConflictsNotLookedFor,
+    /// A commit may be shown before it is in the memtable.
+    MarkedBeforeApplied,
+    /// The tables of a large transaction may be published before the transaction may be shown.
+    DueBeforeApplied,
+    /// A frozen memtable may be published before another has taken its place in the view.
+    DueBeforeReplaced,
 }
 
 #[cfg(feature = "mistakes")]

@@ -66,6 +66,9 @@ impl Engine {
         let now = self.fs.now_micros();
         // From here on the commit has its place; any failure is final.
         let outcome = self.log.append(&self.space, seqno, now, operations).and_then(|lsn| {
+            if planted(Mistake::MarkedBeforeApplied) {
+                self.log.mark_applied(seqno);
+            }
             apply.map_or(Ok(()), |apply| apply(&writer.active, seqno)).map(|()| lsn)
         });
         let lsn = match outcome {
@@ -106,17 +109,21 @@ impl Engine {
         writer.last_seqno = seqno;
         let after = self.log.boundary();
         let runs = make_runs(seqno);
-        self.pending.lock().push_back(Pending {
-            layer: PendingLayer::Installed(runs.clone()),
-            lsn: after,
-            seqno,
-        });
+        let layer = PendingLayer::Installed(runs.clone());
+        let mut due = Some(Pending { layer, lsn: after, seqno });
+        let mut make_due = || self.pending.lock().extend(due.take());
+        if planted(Mistake::DueBeforeApplied) {
+            make_due();
+        }
         self.change_view(|layers| {
             for run in &runs {
                 layers.insert(1, Layer::Run(run.clone()));
             }
         });
         self.log.mark_applied(seqno);
+        // Not before: what is published may be merged with older runs at once, and readers who do not see
+        // this commit yet would miss those.
+        make_due();
         writer.active_from = after;
         self.counters.commits.add(1);
         self.background.wake_flusher();
@@ -305,12 +312,16 @@ impl Engine {
         let lsn = self.log.boundary();
         let frozen = std::mem::replace(&mut writer.active, Arc::new(MemoryLayer::default()));
         let active = writer.active.clone();
-        self.pending.lock().push_back(Pending {
-            layer: PendingLayer::Frozen(frozen),
-            lsn,
-            seqno: writer.last_seqno,
-        });
+        let layer = PendingLayer::Frozen(frozen);
+        let mut due = Some(Pending { layer, lsn, seqno: writer.last_seqno });
+        let mut make_due = || self.pending.lock().extend(due.take());
+        if planted(Mistake::DueBeforeReplaced) {
+            make_due();
+        }
         self.change_view(|layers| layers.insert(0, Layer::Memory(active)));
+        // Not before: a memtable without entries goes from the view as soon as it is published, and it may be
+        // the only layer.
+        make_due();
         writer.active_from = lsn;
         writer.older_log_bytes = 0;
     }

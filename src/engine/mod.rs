@@ -16,6 +16,8 @@ mod epoch;
 mod open;
 mod popped;
 mod publish;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod snapshots;
 
 pub use commit::Applied;
