@@ -325,6 +325,10 @@ mod tests {
 
     #[test]
     fn faults_are_told_apart() {
+        let header = sample().0;
+        let padding = vec![0; header.padding_bytes()];
+        assert_eq!(header.check_padding(&padding), Ok(()));
+        assert_eq!(header.check_padding(&padding[1..]), Err(GroupFault::Short));
         let mut no_magic = sample().1;
         no_magic[3] ^= 0x20;
         let mut bad_padding = sample().1;

@@ -266,6 +266,7 @@ mod tests {
             (set(40, u64::MAX), SegmentFault::Field),
             (set(56, 0x10_0008), SegmentFault::Field),
             (set(56, COUNTER_LIMIT - 4096), SegmentFault::Field),
+            (set(56, COUNTER_LIMIT - sample().segment_bytes), SegmentFault::Field),
             (set(56, u64::MAX - 4095), SegmentFault::Field),
             (set(64, 4096), SegmentFault::Field),
             (set(64, 8193), SegmentFault::Field),
