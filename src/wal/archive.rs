@@ -28,6 +28,7 @@ use crate::sync::engine::Mutex;
 use crate::table::stated_table;
 use crate::types::DatabaseId;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,13 +156,14 @@ impl Archive {
         self.guarded(|| {
             let file = self.fs.open(&spare.path, OpenMode::Read)?;
             let head = head_of(&*file)?;
-            let name = match SegmentHeader::decode(&head) {
-                Ok(header) if !took_groups(&*file, &header)? => return Ok(()),
-                Ok(header) => segment_name(header.base),
-                // What cannot be told is kept under the name that it has.
-                Err(_) => own,
-            };
-            self.copy(&*file, &name, SEGMENT_HEADER_BYTES as u64)
+            let header_bytes = SEGMENT_HEADER_BYTES as u64;
+            match SegmentHeader::decode(&head) {
+                Ok(header) if !took_groups(&*file, &header)? => Ok(()),
+                Ok(header) => self.copy(&*file, &segment_name(header.base), 0..header_bytes),
+                // What cannot be told is kept under the name that it has. The power may have failed while
+                // the file, long copied, got the header of its next use: then the rest tells.
+                Err(_) => self.copy(&*file, &own, header_bytes..u64::MAX),
+            }
         })
     }
 
@@ -173,7 +175,7 @@ impl Archive {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         self.guarded(|| {
             let file = self.fs.open(path, OpenMode::Read)?;
-            self.copy(&*file, &name.unwrap_or_default(), u64::MAX)
+            self.copy(&*file, &name.unwrap_or_default(), 0..u64::MAX)
         })
     }
 
@@ -191,9 +193,9 @@ impl Archive {
         Error::Archive { path: self.dir.clone(), cause: Arc::new(cause), held_bytes }
     }
 
-    /// Copies `source`, unless a file of that name is there whose length and first `telling` bytes are
-    /// the same. (A segment's header holds the random salt of its life, so no two segments have one.)
-    fn copy(&self, source: &dyn File, name: &str, telling: u64) -> io::Result<()> {
+    /// Copies `source`, unless a file of that name is there whose length and `telling` bytes are the same.
+    /// (A segment's header holds the random salt of its life, so no two segments have one.)
+    fn copy(&self, source: &dyn File, name: &str, telling: Range<u64>) -> io::Result<()> {
         let path = self.dir.join(name);
         let new = self.dir.join(format!("{name}{COPYING_SUFFIX}"));
         if self.fs.kind(&path)? != PathKind::Missing {
@@ -246,15 +248,14 @@ pub fn copy_bytes(source: &dyn File, target: &dyn File, kept: u64) -> io::Result
     }
 }
 
-fn same_bytes(one: &dyn File, other: &dyn File, telling: u64) -> io::Result<bool> {
+fn same_bytes(one: &dyn File, other: &dyn File, telling: Range<u64>) -> io::Result<bool> {
     let bytes = one.len()?;
     if other.len()? != bytes {
         return Ok(false);
     }
-    let telling = bytes.min(telling);
-    let mut at = 0;
-    while at < telling {
-        let count = (telling - at).min(CHUNK_BYTES as u64) as usize;
+    let (mut at, end) = (telling.start, bytes.min(telling.end));
+    while at < end {
+        let count = (end - at).min(CHUNK_BYTES as u64) as usize;
         let (mut left, mut right) = (vec![0; count], vec![0; count]);
         fs::read_exact(one, &mut left, at)?;
         fs::read_exact(other, &mut right, at)?;
