@@ -177,6 +177,11 @@ impl Section {
         let (block_count, range_block_count) = (take_u32(input)?, take_u32(input)?);
         let (entries, tombstones) = (take_u64(input)?, take_u64(input)?);
         let block_bytes = take_u64(input)?;
+        // Every data block holds an entry, and every entry lies in one.
+        let blocks = u64::from(block_count);
+        if tombstones > entries || blocks > entries || (blocks == 0) != (entries == 0) {
+            return None;
+        }
         let prefix = take_key(input)?;
         let fence_count = block_count.saturating_sub(1) as usize;
         let mut blob = Vec::new();

@@ -282,6 +282,40 @@ fn section_counts_that_overflow_are_damage() {
     assert!(error.to_string().contains("the index contradicts the footer"), "{error}");
 }
 
+/// A key that was found in such a section led to an index out of bounds.
+#[test]
+fn sections_with_fewer_entries_than_blocks_or_tombstones_are_damage() {
+    let model = small_model();
+    let (bytes, meta) = model.build(SMALL);
+    let footer_at = bytes.len() - 128;
+    let (index_at, header) =
+        *blocks(&bytes).iter().find(|block| block.1.kind == BlockKind::Index).unwrap();
+    let number_at = |at| u32::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    let extents: usize = (0..3).map(|part| number_at(index_at + 32 + 4 * part)).sum();
+    let section_at = index_at + 32 + 12 + 8 * extents;
+    let blocks = number_at(section_at + 4) as u64;
+    assert!(blocks > 1);
+    // Entries and tombstones of the first section and of the whole table.
+    for (entries, tombstones) in [(0, 0), (blocks - 1, 0), (blocks, blocks + 1)] {
+        let (mut changed, mut meta) = (bytes.clone(), meta.clone());
+        let old = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+        let mut set =
+            |at: usize, value: u64| changed[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        let (own, removed) = (old(section_at + 12), old(section_at + 20));
+        set(section_at + 12, entries);
+        set(section_at + 20, tombstones);
+        meta.entries = meta.entries - own + entries;
+        meta.tombstones = meta.tombstones - removed + tombstones;
+        set(footer_at + 40, meta.entries);
+        set(footer_at + 48, meta.tombstones);
+        let crc = reseal(&mut changed, index_at, header.length_bytes as usize);
+        changed[footer_at + 80..footer_at + 84].copy_from_slice(&crc.to_le_bytes());
+        meta.footer_crc = reseal(&mut changed, footer_at, 128);
+        let error = table(changed, &meta, ReadMode::Mmap).sections().unwrap_err();
+        assert!(error.to_string().contains("index"), "{error}");
+    }
+}
+
 #[test]
 fn gaps_and_wrong_sizes_are_found_by_the_check() {
     let model = small_model();
