@@ -17,7 +17,7 @@ use super::repository::read_record;
 use crate::catalog::Catalog;
 use crate::checkpoint::write::{Purpose, TableWriter};
 use crate::content::ContentHash;
-use crate::engine::live_table;
+use crate::engine::{Home, live_table};
 use crate::error::{Error, Result};
 use crate::fresh;
 use crate::fs::FileSystem;
@@ -373,12 +373,15 @@ fn merge_base(
     let own = repository.join(backup_name(record.number));
     let options = Builder::default().read_mode(ReadMode::Pread);
     let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
+    let tenure = Arc::default();
+    let home = Home { fs: writer.fs, dir: repository, tenure: &tenure };
     let metas = table_metas(&own, &record.manifest)?;
     let mut runs = Vec::new();
     for (index, run) in record.manifest.runs.iter().enumerate() {
-        let tables = metas.iter().filter(|(of, _)| *of == index).map(|(_, meta)| {
-            live_table(writer.fs, repository, record.database, meta.clone(), &options, &cache)
-        });
+        let tables = metas
+            .iter()
+            .filter(|(of, _)| *of == index)
+            .map(|(_, meta)| live_table(home, record.database, meta.clone(), &options, &cache));
         runs.push(Run::new(tables.collect(), run.min_seqno, run.max_seqno, run.level));
     }
     let taken = std::cell::Cell::new(*next);

@@ -263,7 +263,11 @@ impl Engine {
             }
             self.freeze(&mut writer);
         }
-        self.flush_all()?;
+        if let Err(error) = self.flush_all() {
+            // It tries again.
+            self.background.wake_flusher();
+            return Err(error);
+        }
         self.background.wake_merger();
         Ok(self.published.lock().manifest.checkpoint_lsn)
     }
@@ -294,6 +298,8 @@ impl Engine {
                 self.shrink_log(&mut writer)?;
             }
         }
+        // Behind the gate a close may have passed.
+        let _held = self.tenure.hold()?;
         self.space.shrink().map_err(|e| self.or_poison_if_sync(e))
     }
 }

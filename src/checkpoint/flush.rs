@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::manifest::RunEntry;
 use crate::memtable::Memtable;
 use crate::mistakes::{Mistake, planted};
-use crate::sync::engine::Ordering;
 use crate::view::{Layer, Run};
 use crate::wal::log::Reach;
 use std::sync::Arc;
@@ -39,13 +38,13 @@ impl Engine {
             return Err(Error::Closed);
         }
         let Some(oldest) = self.pending.lock().front().cloned() else { return Ok(false) };
+        *self.flush_failure.lock() = None;
         let mut outcome = self.flush_layer(&oldest);
         if matches!(outcome, Err(Error::NoSpace { .. })) && self.space.reserve.spend() {
             outcome = self.flush_layer(&oldest);
         }
         let outcome = outcome.map_err(|e| self.or_poison_if_sync(e));
-        let lacks_space = matches!(outcome, Err(Error::NoSpace { .. }));
-        self.flush_lacks_space.store(lacks_space, Ordering::Release);
+        *self.flush_failure.lock() = outcome.as_ref().err().cloned();
         if outcome.is_ok() {
             self.pending.lock().pop_front();
         }

@@ -131,6 +131,14 @@ impl TableWriter<'_> {
         let _ = self.fs.remove(&self.dir.join(names::table_name(file_id)));
     }
 
+    /// A table that was started here and not ended. Not one that could not be started: its name may be
+    /// that of another's file.
+    fn discard_unfinished(&self, table: Option<OpenTable>) {
+        if let Some(table) = table {
+            self.discard(table.file_id);
+        }
+    }
+
     /// Makes the names of new tables durable.
     pub fn sync_names(&self) -> Result<()> {
         fs::sync_dir(&**self.fs, self.dir, self.purpose.name())
@@ -174,13 +182,9 @@ impl TableWriter<'_> {
             }
             Ok(())
         };
-        let outcome = write(&mut table).and_then(|()| match table.take() {
-            Some(open) => self.finish(open).map(Some),
-            None => Ok(None),
-        });
-        if outcome.is_err() {
-            self.discard(file_id);
-        }
+        let outcome =
+            write(&mut table).and_then(|()| table.take().map(|open| self.finish(open)).transpose());
+        self.discard_unfinished(table);
         outcome
     }
 
@@ -195,10 +199,8 @@ impl TableWriter<'_> {
         let added = changes.try_for_each(|(keyspace, key, value)| {
             self.opened(&mut table, file_id)?.add(keyspace, key, value)
         });
-        let outcome = added.and_then(|()| table.map(|open| self.end(open)).transpose());
-        if outcome.is_err() {
-            self.discard(file_id);
-        }
+        let outcome = added.and_then(|()| table.take().map(|open| self.end(open)).transpose());
+        self.discard_unfinished(table);
         outcome
     }
 
@@ -233,9 +235,7 @@ impl TableWriter<'_> {
         match outcome {
             Ok(()) => Ok(done),
             Err(error) => {
-                if let Some(open) = open {
-                    self.discard(open.file_id);
-                }
+                self.discard_unfinished(open);
                 done.iter().for_each(|meta| self.discard(meta.file_id));
                 Err(error)
             }

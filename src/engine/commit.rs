@@ -10,7 +10,7 @@ use crate::manifest::names;
 use crate::memtable::Memtable;
 use crate::mistakes::{Mistake, planted};
 use crate::options::Durability;
-use crate::sync::engine::{Ordering, sleep};
+use crate::sync::engine::sleep;
 use crate::table::TableMeta;
 use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, MemoryLayer, Run};
@@ -201,8 +201,9 @@ impl Engine {
         let own_log = self.log.end().get().saturating_sub(writer.active_from.get());
         let live_log = writer.older_log_bytes + own_log;
         let active_bytes = writer.active.bytes();
-        if active_bytes > self.options.active_limit() || live_log > self.options.live_log_limit() {
-            self.wait_for_memory(freeing)?;
+        let large =
+            active_bytes > self.options.active_limit() || live_log > self.options.live_log_limit();
+        if large && self.wait_for_memory(freeing)? {
             self.freeze(writer);
             self.background.wake_flusher();
         }
@@ -270,8 +271,9 @@ impl Engine {
         self.space.reserve.grow(wanted)
     }
 
-    /// Waits while too many frozen memtables wait for their checkpoint.
-    fn wait_for_memory(&self, freeing: bool) -> Result<()> {
+    /// Waits while too many frozen memtables wait for their checkpoint, which the flusher is at, or tries
+    /// again after a pause. False if there is no room for one more, and what frees room goes on without.
+    fn wait_for_memory(&self, freeing: bool) -> Result<bool> {
         let frozen = |pending: &std::collections::VecDeque<Pending>| {
             pending.iter().filter(|p| matches!(p.layer, PendingLayer::Frozen(_))).count()
         };
@@ -279,29 +281,33 @@ impl Engine {
             while frozen(&self.pending.lock()) >= FROZEN_LIMIT {
                 self.flush_oldest()?;
             }
-            return Ok(());
+            return Ok(true);
         }
         let mut pending = self.pending.lock();
         if frozen(&pending) < FROZEN_LIMIT {
-            return Ok(());
+            return Ok(true);
         }
         self.counters.stalls.add(1);
         let started = self.fs.monotonic();
         while frozen(&pending) >= FROZEN_LIMIT {
             self.log.check()?;
             self.check_open()?;
-            if self.flush_lacks_space.load(Ordering::Acquire) && !freeing {
-                return Err(Error::NoSpace {
-                    what: "the checkpoint that must come before a commit",
-                });
+            match &*self.flush_failure.lock() {
+                None => {}
+                Some(Error::NoSpace { .. }) if freeing => return Ok(false),
+                Some(Error::NoSpace { .. }) => {
+                    return Err(Error::NoSpace {
+                        what: "the checkpoint that must come before a commit",
+                    });
+                }
+                Some(failure) => return Err(failure.clone()),
             }
-            self.background.wake_flusher();
             self.pending_done.wait_for(&mut pending, Duration::from_millis(100));
         }
         drop(pending);
         let waited = self.fs.monotonic().saturating_sub(started);
         self.counters.stall_micros.add(waited.as_micros() as u64);
-        Ok(())
+        Ok(true)
     }
 
     /// Freezes the active memtable at a group boundary. Does nothing if it is empty.

@@ -28,6 +28,7 @@ pub use publish::{PublishError, write_manifest};
 use crate::catalog::Catalog;
 use crate::checkpoint::Background;
 use crate::error::{Error, Result};
+use crate::fs::tenure::Tenure;
 use crate::fs::{FileSystem, LockGuard};
 use crate::manifest::{Manifest, names};
 use crate::options::Builder;
@@ -71,11 +72,15 @@ pub struct Engine {
     pub background: Background,
     pub recovery: RecoveryReport,
     pub cache: Arc<BlockCache>,
-    /// The last flush in the background failed for want of space.
-    pub flush_lacks_space: AtomicBool,
+    /// Why the last try to publish a layer failed; `None` while the next one is under way.
+    pub flush_failure: Mutex<Option<Error>>,
     next_file_id: AtomicU64,
+    /// Held by what makes or removes files without the gate.
+    pub tenure: Arc<Tenure>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
     closed: AtomicBool,
+    /// How the close ended.
+    closing: Mutex<Option<Result<()>>>,
 }
 
 /// What only the holder of the writer's gate touches.
@@ -123,6 +128,8 @@ pub enum PendingLayer {
 pub struct Published {
     pub manifest: Manifest,
     pub runs: Vec<Arc<Run>>,
+    /// A later manifest may be in force all the same.
+    pub doubtful: bool,
     /// The close is over: the directory may have another owner, and nothing is written any more.
     pub sealed: bool,
 }
@@ -149,7 +156,8 @@ impl Engine {
 
     /// A table of this database, not opened yet.
     pub fn live_table(&self, meta: TableMeta) -> Arc<LiveTable> {
-        live_table(&self.fs, &self.dir, self.database, meta, &self.options, &self.cache)
+        let home = Home { fs: &self.fs, dir: &self.dir, tenure: &self.tenure };
+        live_table(home, self.database, meta, &self.options, &self.cache)
     }
 
     /// Changes the view.
@@ -212,17 +220,25 @@ impl Engine {
     }
 }
 
+/// Where tables lie, and how long that is ours.
+#[derive(Clone, Copy)]
+pub struct Home<'a> {
+    pub fs: &'a Arc<dyn FileSystem>,
+    pub dir: &'a Path,
+    pub tenure: &'a Arc<Tenure>,
+}
+
 /// A table of a database, not opened yet.
 pub fn live_table(
-    fs: &Arc<dyn FileSystem>,
-    dir: &Path,
+    home: Home<'_>,
     database: DatabaseId,
     meta: TableMeta,
     options: &Builder,
     cache: &Arc<BlockCache>,
 ) -> Arc<LiveTable> {
+    let Home { fs, dir, tenure } = home;
     let path = dir.join(names::table_name(meta.file_id));
     let table =
         Table::new(fs.clone(), path.clone(), database, meta, options.read_mode, cache.clone());
-    Arc::new(LiveTable::new(table, fs.clone(), path))
+    Arc::new(LiveTable::new(table, fs.clone(), path, tenure.clone()))
 }

@@ -1,12 +1,13 @@
 //! Opening and closing.
 
 use super::publish::{PublishError, write_manifest};
-use super::{Engine, Popped, Published, Writer};
+use super::{Engine, Home, Popped, Published, Writer, live_table};
 use crate::catalog::Catalog;
 use crate::checkpoint::Background;
 use crate::checkpoint::flush::run_entry;
 use crate::checkpoint::write::{Purpose, TableWriter};
 use crate::error::{Error, Result};
+use crate::fs::tenure::Tenure;
 use crate::fs::{self, Barrier, FileSystem, LockGuard, PathKind};
 use crate::lock;
 use crate::manifest::Manifest;
@@ -56,12 +57,13 @@ impl Engine {
         engine.background.attach(&engine);
         if engine.recovery.must_start {
             // After an unclean stop the new epoch starts at once: it ends the old one for good.
-            match engine.start_recovered() {
+            let outcome = match engine.start_recovered() {
                 Err(Error::NoSpace { .. }) if engine.space.reserve.spend() => {
-                    engine.start_recovered()?;
+                    engine.start_recovered()
                 }
-                outcome => outcome?,
-            }
+                outcome => outcome,
+            };
+            outcome.inspect_err(|_| engine.discard_recovered())?;
         }
         Ok(engine)
     }
@@ -94,11 +96,26 @@ impl Engine {
         Ok(())
     }
 
-    /// Closes the database: everything committed becomes durable, and the manifest vouches for it.
-    pub fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
+    /// Lets go of what was recovered into tables and could not be published: the next open recovers it again.
+    fn discard_recovered(&self) {
+        if self.published.lock().doubtful {
+            return;
         }
+        for layer in &self.view.load().layers {
+            let Layer::Run(run) = layer else { continue };
+            let written = |file_id| self.recovery.written.contains(&file_id);
+            run.tables.iter().filter(|t| written(t.meta().file_id)).for_each(|t| t.retire());
+        }
+    }
+
+    /// Closes the database: everything committed becomes durable, and the manifest vouches for it. One thread
+    /// does it; who comes later waits for it, and hears how it ended.
+    pub fn close(&self) -> Result<()> {
+        let mut closing = self.closing.lock();
+        if let Some(outcome) = &*closing {
+            return outcome.clone();
+        }
+        self.closed.store(true, Ordering::Release);
         let Some(mut writer) = self.writer.try_lock_for(CLOSE_PATIENCE) else {
             self.closed.store(false, Ordering::Release);
             return Err(Error::InvalidArgument(
@@ -127,8 +144,9 @@ impl Engine {
             self.space.seal();
         }
         drop(writer);
+        self.tenure.end();
         *self.lock.lock() = None;
-        outcome
+        closing.insert(outcome).clone()
     }
 
     fn close_log(&self, writer: &mut Writer) -> Result<()> {
@@ -294,10 +312,11 @@ fn create(options: Builder, dir: &Path, lock: Box<dyn LockGuard>) -> Result<Engi
         catalog: Catalog::new(&[], KeyspaceId(1)),
         last_seqno: crate::types::Seqno::ZERO,
         next_file_id: FileId(1),
-        tables_written: 0,
+        written: Vec::new(),
     };
     let cache = options.table_cache();
-    let parts = Parts { rebuilt, recovery: report, cache, lock: Some(lock), archive };
+    let tenure = Arc::default();
+    let parts = Parts { rebuilt, recovery: report, cache, tenure, lock: Some(lock), archive };
     Ok(build(options, dir, manifest, parts))
 }
 
@@ -329,11 +348,14 @@ fn assemble(
         counters: &counters,
         purpose: Purpose::Recovery,
     };
-    let mut rebuilt = match rebuild(writer, &cache, &found, to_tables) {
+    let tenure = Arc::default();
+    let home = Home { fs: &fs, dir, tenure: &tenure };
+    let open = |meta| live_table(home, found.manifest.database, meta, &options, &cache);
+    let mut rebuilt = match rebuild(writer, &open, &found, to_tables) {
         Err(Error::NoSpace { .. }) if to_tables => {
             // The reserve was kept for this.
             Reserve::new(fs.clone(), dir).spend();
-            rebuild(writer, &cache, &found, to_tables)?
+            rebuild(writer, &open, &found, to_tables)?
         }
         outcome => outcome?,
     };
@@ -362,9 +384,10 @@ fn assemble(
             unwitnessed_tail: tail.unwitnessed,
             last_seqno: rebuilt.last_seqno,
             tail: tail.at,
-            tables_written: rebuilt.tables_written,
+            tables_written: rebuilt.written.len() as u64,
             micros: 0,
         },
+        written: std::mem::take(&mut rebuilt.written),
         orphans: found.orphans.clone(),
         dead_segments: found.dead_segments.iter().map(spare).collect(),
         live_segments: found.live_segments.iter().map(|(end, s)| (*end, spare(s))).collect(),
@@ -372,7 +395,7 @@ fn assemble(
         live_log: !to_tables && found.transactions > 0,
         must_start: to_tables,
     };
-    let parts = Parts { rebuilt, recovery: report, cache, lock, archive };
+    let parts = Parts { rebuilt, recovery: report, cache, tenure, lock, archive };
     Ok(build(options, dir, found.manifest, parts))
 }
 
@@ -381,12 +404,13 @@ struct Parts {
     rebuilt: Rebuilt,
     recovery: RecoveryReport,
     cache: Arc<BlockCache>,
+    tenure: Arc<Tenure>,
     lock: Option<Box<dyn LockGuard>>,
     archive: Option<Archive>,
 }
 
 fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engine {
-    let Parts { rebuilt, recovery, cache, lock, archive } = parts;
+    let Parts { rebuilt, recovery, cache, tenure, lock, archive } = parts;
     let fs = options.file_system.clone();
     let counters = Arc::new(Counters::default());
     let database = manifest.database;
@@ -411,17 +435,24 @@ fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engi
         catalog: RwLock::new(rebuilt.catalog),
         pending: Mutex::new(VecDeque::new()),
         pending_done: Condvar::new(),
-        published: Mutex::new(Published { manifest, runs: rebuilt.listed, sealed: false }),
+        published: Mutex::new(Published {
+            manifest,
+            runs: rebuilt.listed,
+            doubtful: false,
+            sealed: false,
+        }),
         flushing: Mutex::new(()),
         pinned: Mutex::default(),
         merging: Mutex::new(()),
         background: Background::default(),
         recovery,
         cache,
-        flush_lacks_space: AtomicBool::new(false),
+        flush_failure: Mutex::new(None),
         next_file_id: AtomicU64::new(rebuilt.next_file_id.get()),
+        tenure,
         lock: Mutex::new(lock),
         closed: AtomicBool::new(false),
+        closing: Mutex::new(None),
         fs,
         dir: dir.to_path_buf(),
         options,

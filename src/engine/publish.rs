@@ -37,7 +37,9 @@ impl Engine {
         match write_manifest(&*self.fs, &self.dir, &next) {
             Ok(()) => {}
             Err(PublishError::Before(error @ Error::NoSpace { .. })) => return Err(error),
-            Err(PublishError::Before(error) | PublishError::Unknown(error)) => {
+            Err(failed) => {
+                published.doubtful |= matches!(failed, PublishError::Unknown(_));
+                let (PublishError::Before(error) | PublishError::Unknown(error)) = failed;
                 self.log.poison(std::io::Error::other(error.to_string()));
                 return Err(error);
             }

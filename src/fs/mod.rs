@@ -17,6 +17,7 @@
 mod barrier;
 pub mod os;
 pub mod sim;
+pub(crate) mod tenure;
 #[cfg(test)]
 mod tests;
 
@@ -91,7 +92,8 @@ pub trait LockGuard: Debug + Send + Sync {}
 
 /// Something to wait for at the end of a thread.
 pub trait Join: Send {
-    /// Waits until the thread has ended.
+    /// Waits until the thread has ended. The thread itself does not wait: it ends when it returns from what it
+    /// is at, which may be a waker of the application that dropped the last handle.
     fn join(self: Box<Self>);
 }
 

@@ -248,8 +248,10 @@ impl OsFile {
 
 impl Join for OsThread {
     fn join(self: Box<Self>) {
-        // A thread that panicked has ended, and has said so itself.
-        let _ = self.handle.join();
+        if self.handle.thread().id() != std::thread::current().id() {
+            // A thread that panicked has ended, and has said so itself.
+            let _ = self.handle.join();
+        }
     }
 }
 

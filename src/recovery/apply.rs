@@ -12,10 +12,9 @@ use super::walk::GroupPlace;
 use crate::catalog::Catalog;
 use crate::checkpoint::write::TableWriter;
 use crate::cursor::RangeTombstone;
-use crate::engine::live_table;
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;
-use crate::table::{BlockCache, TableMeta};
+use crate::table::TableMeta;
 use crate::types::{FileId, Seqno};
 use crate::view::{Layer, LiveTable, MemoryLayer, Run, runs_of};
 use crate::wal::group::GroupHeader;
@@ -34,22 +33,22 @@ pub struct Rebuilt {
     pub catalog: Catalog,
     pub last_seqno: Seqno,
     pub next_file_id: FileId,
-    /// Tables written.
-    pub tables_written: u64,
+    /// Tables that were written. (Others in the layers are older than the recovery.)
+    pub written: Vec<FileId>,
 }
 
 /// Replays a plan. With `to_tables`, everything goes to new tables, which are synced; their names are
 /// durable when the segments of the next epoch are ready.
 pub fn rebuild(
     writer: TableWriter<'_>,
-    cache: &Arc<BlockCache>,
+    open: OpenTable<'_>,
     plan: &OpenPlan,
     to_tables: bool,
 ) -> Result<Rebuilt> {
     let manifest = &plan.manifest;
     let mut tables: Vec<Vec<Arc<LiveTable>>> = vec![Vec::new(); manifest.runs.len()];
     for (run, meta) in table_metas(writer.dir, manifest)? {
-        tables[run].push(open_table(writer, cache, meta));
+        tables[run].push(open(meta));
     }
     let runs = manifest.runs.iter().zip(tables);
     let listed: Vec<Arc<Run>> = runs
@@ -57,7 +56,7 @@ pub fn rebuild(
         .collect();
     let mut rebuild = Rebuild {
         writer,
-        cache,
+        open,
         catalog: Catalog::new(&manifest.keyspaces, manifest.next_keyspace_id),
         memtable: Arc::new(MemoryLayer::default()),
         layers: Vec::new(),
@@ -74,22 +73,20 @@ pub fn rebuild(
         return Err(error);
     }
     let Rebuild { mut layers, memtable, catalog, last_seqno, next_file_id, written, .. } = rebuild;
-    let tables_written = written.len() as u64;
     if !to_tables {
         layers.push(Layer::Memory(memtable.clone()));
     }
     layers.reverse();
     layers.extend(listed.iter().cloned().map(Layer::Run));
-    Ok(Rebuilt { layers, listed, memtable, catalog, last_seqno, next_file_id, tables_written })
+    Ok(Rebuilt { layers, listed, memtable, catalog, last_seqno, next_file_id, written })
 }
 
-fn open_table(writer: TableWriter<'_>, cache: &Arc<BlockCache>, meta: TableMeta) -> Arc<LiveTable> {
-    live_table(writer.fs, writer.dir, writer.database, meta, writer.options, cache)
-}
+/// Makes a table of the database from what a manifest or its writer says of it.
+pub type OpenTable<'a> = &'a dyn Fn(TableMeta) -> Arc<LiveTable>;
 
 struct Rebuild<'a> {
     writer: TableWriter<'a>,
-    cache: &'a Arc<BlockCache>,
+    open: OpenTable<'a>,
     catalog: Catalog,
     memtable: Arc<MemoryLayer>,
     /// Oldest first.
@@ -138,7 +135,7 @@ impl Rebuild<'_> {
     }
 
     fn push_run(&mut self, meta: TableMeta, seqno: Seqno, level: u8) {
-        let tables = vec![open_table(self.writer, self.cache, meta)];
+        let tables = vec![(self.open)(meta)];
         self.layers.push(Layer::Run(Run::new(tables, seqno, seqno, level)));
     }
 
@@ -193,7 +190,7 @@ impl TransactionSink for Rebuild<'_> {
         }
         let mut tables = Vec::with_capacity(installed.len());
         for meta in installed {
-            let table = open_table(self.writer, self.cache, meta);
+            let table = (self.open)(meta);
             // The footer is the one that the log names.
             table.sections()?;
             tables.push(table);

@@ -19,7 +19,7 @@ pub mod replay;
 mod testlog;
 pub mod walk;
 
-use crate::types::{Lsn, Seqno};
+use crate::types::{FileId, Lsn, Seqno};
 use crate::wal::space::Spare;
 
 /// What opening a database found and did. From [`Database::recovery`](crate::Database::recovery).
@@ -57,6 +57,8 @@ pub struct Recovery {
 #[derive(Clone, Debug, Default)]
 pub struct RecoveryReport {
     pub report: Recovery,
+    /// Tables that the recovery wrote.
+    pub written: Vec<FileId>,
     /// Files that nothing needs.
     pub orphans: Vec<String>,
     pub dead_segments: Vec<Spare>,

@@ -12,7 +12,8 @@
 pub mod extract;
 pub mod optimistic;
 pub mod pops;
-pub mod reads;
+pub mod read_set;
+mod reads;
 pub mod snapshot;
 pub mod staged;
 pub mod ticket;

@@ -8,6 +8,7 @@
 
 use super::extract::ExtractIf;
 use super::pops::Edges;
+use super::read_set::ReadSet;
 use super::reads::{Source, bounds_of, read_methods};
 use super::ticket::Ticket;
 use super::write::write_methods;
@@ -17,15 +18,12 @@ use crate::db::Database;
 use crate::engine::Applied;
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::memtable::Memtable;
 use crate::mistakes::{Mistake, planted};
 use crate::options::Durability;
 use crate::slice::Slice;
 use crate::sync::engine::Mutex;
-use crate::types::{KeyspaceId, Lsn, Seqno};
+use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, Range, View, prefix_bounds};
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
@@ -44,17 +42,6 @@ pub struct OptimisticTx {
     durability: Durability,
     /// Dropped last: if it is the last handle, it closes the database.
     db: Database,
-}
-
-/// Keys read per keyspace before they are coarsened to one range.
-const POINTS_MAX: usize = 100_000;
-
-type OwnedBounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
-
-#[derive(Debug, Default)]
-struct ReadSet {
-    points: BTreeMap<KeyspaceId, BTreeSet<Vec<u8>>>,
-    ranges: BTreeMap<KeyspaceId, Vec<OwnedBounds>>,
 }
 
 impl OptimisticTx {
@@ -101,32 +88,11 @@ impl OptimisticTx {
     }
 
     fn note_point(&self, keyspace: &Keyspace, key: &[u8]) {
-        let mut reads = self.reads.lock();
-        let points = reads.points.entry(keyspace.id()).or_default();
-        if points.contains(key) {
-            return;
-        }
-        points.insert(key.to_vec());
-        if points.len() > POINTS_MAX {
-            let first = points.first().cloned().unwrap_or_default();
-            let last = points.last().cloned().unwrap_or_default();
-            points.clear();
-            let range = (Bound::Included(first), Bound::Included(last));
-            reads.ranges.entry(keyspace.id()).or_default().push(range);
-        }
+        self.reads.lock().note_point(keyspace.id(), key);
     }
 
     fn note_range(&self, keyspace: &Keyspace, lower: Bound<&[u8]>, upper: Bound<&[u8]>) {
-        let range = (lower.map(<[u8]>::to_vec), upper.map(<[u8]>::to_vec));
-        let mut reads = self.reads.lock();
-        let ranges = reads.ranges.entry(keyspace.id()).or_default();
-        if ranges.last() != Some(&range) {
-            ranges.push(range);
-        }
-        if ranges.len() > POINTS_MAX {
-            ranges.clear();
-            ranges.push((Bound::Unbounded, Bound::Unbounded));
-        }
+        self.reads.lock().note_range(keyspace.id(), lower, upper);
     }
 
     read_methods!();
@@ -204,46 +170,30 @@ impl OptimisticTx {
     /// Whether a commit after the snapshot changed something that was read.
     fn conflicts(&self, now: &View) -> Result<bool> {
         let reads = self.reads.lock();
-        let keyspaces = reads.points.keys().chain(reads.ranges.keys());
-        for id in keyspaces {
-            if !self.db.engine.catalog.read().is_live(*id, Seqno::MAX) {
+        for id in reads.keyspaces() {
+            if !self.db.engine.catalog.read().is_live(id, Seqno::MAX) {
                 return Ok(true);
             }
         }
         for layer in &now.layers {
             match layer {
                 Layer::Memory(memtable) => {
-                    if self.changed_in(&reads, memtable) {
+                    if reads.changed_in(memtable, self.at) {
                         return Ok(true);
                     }
                 }
                 // Commits after the snapshot are in a table by now; which keys they changed, it does
                 // not tell.
                 Layer::Run(run) if run.max_seqno > self.at => {
-                    return Ok(!reads.points.is_empty() || !reads.ranges.is_empty());
+                    return Ok(!reads.is_empty());
                 }
                 // Layers descend in seqno.
-                Layer::Run(_) => break,
+                Layer::Run(_) => return Ok(false),
             }
         }
-        Ok(false)
-    }
-
-    fn changed_in(&self, reads: &ReadSet, memtable: &Memtable) -> bool {
-        let at = self.at;
-        let points = reads.points.iter().any(|(keyspace, keys)| {
-            keys.iter().any(|key| {
-                memtable.newest(*keyspace, key).is_some_and(|newest| newest > at)
-                    || memtable.covered_after(*keyspace, key, at)
-            })
-        });
-        points
-            || reads.ranges.iter().any(|(keyspace, ranges)| {
-                ranges.iter().any(|(lower, upper)| {
-                    let lower = lower.as_ref().map(Vec::as_slice);
-                    let upper = upper.as_ref().map(Vec::as_slice);
-                    memtable.changed_in(*keyspace, lower, upper, at)
-                })
-            })
+        // No table at all: what was committed after the snapshot may have been removals only, of which a
+        // checkpoint or a merge with nothing below leaves no trace. The view was loaded before this.
+        let checkpoint = self.db.engine.published.lock().manifest.checkpoint_seqno;
+        Ok(checkpoint > self.at && !reads.is_empty())
     }
 }

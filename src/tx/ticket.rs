@@ -68,9 +68,12 @@ impl Future for Ticket {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let log = &self.engine.log;
         if !log.wake_when_durable(self.applied.lsn, context.waker()) {
-            // A thread of the engine leads the flush; `poll` itself never touches the disk.
-            self.engine.background.flush_tickets();
-            return Poll::Pending;
+            if self.engine.background.is_running() {
+                // A thread of the engine leads the flush; `poll` itself does not touch the disk.
+                self.engine.background.flush_tickets();
+                return Poll::Pending;
+            }
+            return Poll::Ready(self.wait());
         }
         Poll::Ready(log.check().map(|()| self.applied.lsn))
     }

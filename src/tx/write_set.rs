@@ -394,9 +394,11 @@ impl WriteSet {
         }
         let engine = &self.engine;
         let sorted = staged.sort();
-        let written = engine
-            .table_writer(Purpose::Spill)
-            .write_changes(sorted.changes(), engine.take_file_id());
+        let written = {
+            let _held = engine.tenure.hold()?;
+            let writer = engine.table_writer(Purpose::Spill);
+            writer.write_changes(sorted.changes(), engine.take_file_id())
+        };
         let Some((meta, unsynced)) = written? else { return Ok(()) };
         drop(sorted);
         staged.clear();
@@ -433,6 +435,7 @@ impl WriteSet {
             return Ok(());
         }
         let engine = &self.engine;
+        let _held = engine.tenure.hold()?;
         let file_id = engine.take_file_id();
         let writer = engine.table_writer(Purpose::Spill);
         let meta = writer.write_memtable(memtable, Seqno::MAX, None, false, file_id);

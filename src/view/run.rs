@@ -8,6 +8,7 @@ use super::count::Deltas;
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::error::Result;
 use crate::fs::FileSystem;
+use crate::fs::tenure::Tenure;
 use crate::slice::Slice;
 use crate::sync::engine::{AtomicBool, Ordering};
 use crate::table::{Found, Table, TableCursor, TableMeta, Window, head, key_hash};
@@ -17,18 +18,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A table file in use. When nothing refers to it any more and a durable manifest no longer lists it,
-/// its file is removed.
+/// its file is removed, while the directory is ours.
 #[derive(Debug)]
 pub struct LiveTable {
     table: Table,
     fs: Arc<dyn FileSystem>,
     path: PathBuf,
+    tenure: Arc<Tenure>,
     obsolete: AtomicBool,
 }
 
 impl LiveTable {
-    pub fn new(table: Table, fs: Arc<dyn FileSystem>, path: PathBuf) -> LiveTable {
-        LiveTable { table, fs, path, obsolete: AtomicBool::new(false) }
+    pub fn new(
+        table: Table,
+        fs: Arc<dyn FileSystem>,
+        path: PathBuf,
+        tenure: Arc<Tenure>,
+    ) -> LiveTable {
+        LiveTable { table, fs, path, tenure, obsolete: AtomicBool::new(false) }
     }
 
     /// The file goes when the last reader has. A durable manifest must have stopped listing it.
@@ -46,7 +53,9 @@ impl Deref for LiveTable {
 
 impl Drop for LiveTable {
     fn drop(&mut self) {
-        if self.obsolete.load(Ordering::Acquire) {
+        if self.obsolete.load(Ordering::Acquire)
+            && let Ok(_held) = self.tenure.hold()
+        {
             // If it fails, the file stays as an orphan, and the next open removes it.
             let _ = self.fs.remove(&self.path);
         }

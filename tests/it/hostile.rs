@@ -5,12 +5,19 @@ use highwater::check::{Verdict, VerifyOptions, explain, verify};
 use highwater::fs::FileSystem;
 use highwater::fs::sim::{Fault, FaultKind, OperationKind, SimDisk};
 use highwater::{Database, Durability, Error};
-use std::path::Path;
+use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn on(disk: &SimDisk) -> highwater::Builder {
     Database::builder().background(false).file_system(Arc::new(disk.clone()))
+}
+
+fn tables(disk: &SimDisk) -> Vec<(PathBuf, u64)> {
+    let mut files = disk.files();
+    files.retain(|(path, _)| path.to_string_lossy().contains("table-"));
+    files
 }
 
 fn wait_for(what: &str, done: impl Fn() -> bool) {
@@ -261,4 +268,180 @@ fn a_file_in_the_place_of_the_lock_is_left_alone() {
         Database::open(&path).unwrap().close().unwrap();
         assert_eq!(std::fs::read(&lock).unwrap(), format!("{}\n", std::process::id()).as_bytes());
     }
+}
+
+/// Its spills went on into a directory that had another owner by then, took the names of that owner's tables,
+/// and removed one.
+#[test]
+fn a_transaction_that_outlives_the_close_leaves_the_next_owner_alone() {
+    let disk = SimDisk::new();
+    let open = || on(&disk).simulation_sizes(48 << 10).open("/db").unwrap();
+    let db = open();
+    let items = db.keyspace("items").unwrap();
+    let mut tx = db.optimistic().unwrap();
+    // One spill before the close, whose file goes with it or with the next open.
+    for i in 0..40_u32 {
+        tx.insert(&items, i.to_be_bytes(), [7; 1000]).unwrap();
+    }
+    db.clone().close().unwrap();
+    let next = open();
+    let owned = next.keyspace("items").unwrap();
+    for i in 0..60_u32 {
+        owned.insert(i.to_be_bytes(), [1; 1000]).unwrap();
+    }
+    next.checkpoint().unwrap();
+    let before = tables(&disk);
+    let refused = (0..400_u32).find_map(|i| tx.insert(&items, i.to_be_bytes(), [7; 1000]).err());
+    assert!(matches!(refused, Some(Error::Closed)), "{refused:?}");
+    assert_eq!(tables(&disk), before);
+    drop(tx);
+    assert_eq!(tables(&disk), before);
+    drop((items, db, owned));
+    next.close().unwrap();
+    let db = open();
+    assert_eq!(db.existing_keyspace("items").unwrap().len().unwrap(), 60);
+}
+
+/// The commits after the snapshot were removals only, and nothing of them was left to compare with.
+#[test]
+fn optimistic_conflicts_are_found_when_a_checkpoint_or_a_merge_leaves_no_table() {
+    for merged in [false, true] {
+        let disk = SimDisk::new();
+        let db = on(&disk).open("/db").unwrap();
+        let items = db.keyspace("items").unwrap();
+        items.insert("job", "1").unwrap();
+        if merged {
+            db.checkpoint().unwrap();
+        }
+        let mut tx = db.optimistic().unwrap();
+        assert_eq!(tx.get(&items, "job").unwrap().unwrap(), b"1");
+        items.remove("job").unwrap();
+        db.checkpoint().unwrap();
+        if merged {
+            db.compact().unwrap();
+        }
+        assert_eq!(db.stats().tables, 0);
+        tx.insert(&items, "done", "1").unwrap();
+        assert!(matches!(tx.commit(), Err(Error::Conflict)));
+        // What began after that has nothing to conflict with.
+        let mut tx = db.optimistic().unwrap();
+        assert!(tx.get(&items, "job").unwrap().is_none());
+        tx.insert(&items, "done", "2").unwrap();
+        tx.commit().unwrap();
+    }
+}
+
+/// The second said Ok at once.
+#[test]
+fn every_close_says_how_the_close_ended() {
+    let disk = SimDisk::new();
+    let db = on(&disk).open("/db").unwrap();
+    let items = db.keyspace("items").unwrap();
+    items.insert("a", "1").unwrap();
+    items.insert_with("b", "2", Durability::Memory).unwrap();
+    disk.inject(Fault::new(FaultKind::Io).on(OperationKind::SyncData));
+    let other = db.clone();
+    assert!(matches!(db.close(), Err(Error::Poisoned { .. })));
+    assert!(matches!(other.clone().close(), Err(Error::Poisoned { .. })));
+    disk.clear_faults();
+    assert!(matches!(other.close(), Err(Error::Poisoned { .. })));
+    let db = on(&disk.durable_image()).open("/db").unwrap();
+    let other = db.clone();
+    assert_eq!(db.existing_keyspace("items").unwrap().get("a").unwrap().unwrap(), b"1");
+    db.close().unwrap();
+    other.close().unwrap();
+}
+
+/// Commits waited without an end, and had the flusher try again without a pause.
+#[test]
+fn commits_say_so_when_tables_cannot_be_written() {
+    let disk = SimDisk::new();
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let db = Database::builder().file_system(fs).simulation_sizes(48 << 10).open("/db").unwrap();
+    let items = db.keyspace("items").unwrap();
+    let denied = FaultKind::Error(std::io::ErrorKind::PermissionDenied);
+    let create = Fault::new(denied).on(OperationKind::Create).path_contains("table-");
+    disk.inject(create.from_then_on());
+    let value = [1; 3000];
+    let refused = (0..200_u32)
+        .find_map(|i| items.insert_with(i.to_be_bytes(), value, Durability::Memory).err());
+    assert!(matches!(&refused, Some(Error::Io { path, .. }) if path.starts_with("/db/")));
+    assert!(disk.faults_struck() < 50, "{} tries", disk.faults_struck());
+    disk.clear_faults();
+    wait_for("a commit", || items.insert_with("late", "1", Durability::Memory).is_ok());
+    db.checkpoint().unwrap();
+    assert!(items.len().unwrap() > 1);
+}
+
+/// Each left the tables of one more recovery behind.
+#[test]
+fn opens_that_fail_behind_the_recovery_do_not_fill_the_disk() {
+    let disk = SimDisk::new();
+    let open = |disk: &SimDisk| on(disk).simulation_sizes(96 << 10).open("/db");
+    let db = open(&disk).unwrap();
+    let items = db.keyspace("items").unwrap();
+    // A table that a large transaction installed is needed as long as the log names it.
+    let mut tx = db.write().unwrap();
+    for i in 100..140_u32 {
+        tx.insert(&items, i.to_be_bytes(), [1; 3000]).unwrap();
+    }
+    tx.commit().unwrap();
+    for i in 0..8_u32 {
+        items.insert(i.to_be_bytes(), [1; 3000]).unwrap();
+    }
+    let disk = disk.kill();
+    let before = tables(&disk);
+    assert!(!before.is_empty());
+    let denied = FaultKind::Error(std::io::ErrorKind::PermissionDenied);
+    let create = Fault::new(denied).on(OperationKind::Create).path_contains("spare-");
+    disk.inject(create.from_then_on());
+    for _ in 0..3 {
+        open(&disk).unwrap_err();
+        assert_eq!(tables(&disk), before);
+    }
+    assert!(disk.faults_struck() >= 3);
+    disk.clear_faults();
+    let db = open(&disk).unwrap();
+    assert_eq!(db.existing_keyspace("items").unwrap().len().unwrap(), 48);
+    assert_eq!(tables(&disk).len(), before.len() + 1);
+}
+
+/// It stayed pending for ever: no thread was there to lead the flush.
+#[test]
+fn a_polled_ticket_becomes_durable_without_background_threads() {
+    let disk = SimDisk::new();
+    let db = on(&disk).open("/db").unwrap();
+    let items = db.keyspace("items").unwrap();
+    let mut tx = db.write().unwrap();
+    tx.insert(&items, "a", "1").unwrap();
+    let mut ticket = std::pin::pin!(tx.commit_ticket().unwrap());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(matches!(ticket.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(_))));
+    assert!(ticket.is_durable());
+}
+
+/// A thread of the engine waited for itself.
+#[test]
+fn the_last_handle_may_be_dropped_by_the_waker_of_a_ticket() {
+    struct Last(std::sync::Mutex<Option<Database>>);
+    impl std::task::Wake for Last {
+        fn wake(self: Arc<Self>) {
+            drop(self.0.lock().unwrap().take());
+        }
+    }
+    let disk = SimDisk::new();
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let open = || Database::builder().file_system(fs.clone()).open("/db");
+    let db = open().unwrap();
+    let items = db.keyspace("items").unwrap();
+    let mut tx = db.write().unwrap();
+    tx.insert(&items, "a", "1").unwrap();
+    drop(items);
+    let mut ticket = std::pin::pin!(tx.commit_ticket().unwrap());
+    let waker = std::task::Waker::from(Arc::new(Last(std::sync::Mutex::new(Some(db)))));
+    let mut context = std::task::Context::from_waker(&waker);
+    while ticket.as_mut().poll(&mut context).is_pending() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    wait_for("the close", || open().is_ok());
 }
