@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 const SCHEDULES: u64 = 1_000;
 /// Of a scenario with a planted mistake, which must be found among them.
 #[cfg(feature = "mistakes")]
-const SCHEDULES_TO_FIND: u64 = 10_000;
+const SCHEDULES_TO_FIND: u64 = 40_000;
 /// An execution that takes longer hangs: the longest takes a tenth of it.
 const STEPS_MAX: usize = 1_000_000;
 const STACK_BYTES: usize = 512 << 10;
