@@ -11,6 +11,7 @@
 //! Lock order: gate → `merging` → `flushing` → manifest → `view_change` → pending → log and space. A
 //! thread that holds a later one never takes an earlier one.
 
+mod close;
 mod commit;
 mod epoch;
 mod open;
