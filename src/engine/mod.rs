@@ -8,8 +8,9 @@
 //! | manifest | [`Engine::publish`], one at a time | same |
 //! | log, log space | see [`crate::wal`] | |
 //!
-//! Lock order: gate → `merging` → `flushing` → manifest → `view_change` → pending → log and space. A
-//! thread that holds a later one never takes an earlier one.
+//! Lock order: `closing` → gate → `merging` → `flushing` → manifest → `view_change` → pending →
+//! `flush_failure` → log and space. A thread that holds a later one never takes an earlier one. The tenure is
+//! no lock: whoever holds it takes none but those of log and space.
 
 mod close;
 mod commit;

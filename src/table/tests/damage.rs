@@ -282,18 +282,25 @@ fn section_counts_that_overflow_are_damage() {
     assert!(error.to_string().contains("the index contradicts the footer"), "{error}");
 }
 
+/// Where the index block lies, its length, and where its first section is.
+fn index_of(bytes: &[u8]) -> (usize, usize, usize) {
+    let index = |(_, header): &(usize, BlockHeader)| header.kind == BlockKind::Index;
+    let (at, header) = blocks(bytes).into_iter().find(index).unwrap();
+    let count = |part: usize| {
+        u32::from_le_bytes(*bytes[at + 32 + 4 * part..].first_chunk().unwrap()) as usize
+    };
+    let extents: usize = (0..3).map(count).sum();
+    (at, header.length_bytes as usize, at + 32 + 12 + 8 * extents)
+}
+
 /// A key that was found in such a section led to an index out of bounds.
 #[test]
 fn sections_with_fewer_entries_than_blocks_or_tombstones_are_damage() {
     let model = small_model();
     let (bytes, meta) = model.build(SMALL);
+    let (index_at, index_bytes, section_at) = index_of(&bytes);
     let footer_at = bytes.len() - 128;
-    let (index_at, header) =
-        *blocks(&bytes).iter().find(|block| block.1.kind == BlockKind::Index).unwrap();
-    let number_at = |at| u32::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
-    let extents: usize = (0..3).map(|part| number_at(index_at + 32 + 4 * part)).sum();
-    let section_at = index_at + 32 + 12 + 8 * extents;
-    let blocks = number_at(section_at + 4) as u64;
+    let blocks = u64::from(u32::from_le_bytes(*bytes[section_at + 4..].first_chunk().unwrap()));
     assert!(blocks > 1);
     // Entries and tombstones of the first section and of the whole table.
     for (entries, tombstones) in [(0, 0), (blocks - 1, 0), (blocks, blocks + 1)] {
@@ -308,7 +315,7 @@ fn sections_with_fewer_entries_than_blocks_or_tombstones_are_damage() {
         meta.tombstones = meta.tombstones - removed + tombstones;
         set(footer_at + 40, meta.entries);
         set(footer_at + 48, meta.tombstones);
-        let crc = reseal(&mut changed, index_at, header.length_bytes as usize);
+        let crc = reseal(&mut changed, index_at, index_bytes);
         changed[footer_at + 80..footer_at + 84].copy_from_slice(&crc.to_le_bytes());
         meta.footer_crc = reseal(&mut changed, footer_at, 128);
         let error = table(changed, &meta, ReadMode::Mmap).sections().unwrap_err();
@@ -320,17 +327,13 @@ fn sections_with_fewer_entries_than_blocks_or_tombstones_are_damage() {
 fn gaps_and_wrong_sizes_are_found_by_the_check() {
     let model = small_model();
     let (bytes, meta) = model.build(SMALL);
+    let (index_at, index_bytes, section_at) = index_of(&bytes);
     let footer_at = bytes.len() - 128;
-    let (index_at, header) =
-        *blocks(&bytes).iter().find(|block| block.1.kind == BlockKind::Index).unwrap();
-    let number_at = |at| u32::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
-    let extents: usize = (0..3).map(|part| number_at(index_at + 32 + 4 * part)).sum();
-    let sections_at = index_at + 32 + 12 + 8 * extents;
     // The low byte of a section's block bytes; the last extent, that of a range block, twice as long.
-    for place in [sections_at + 28, sections_at - 8] {
+    for place in [section_at + 28, section_at - 8] {
         let (mut changed, mut meta) = (bytes.clone(), meta.clone());
         changed[place] ^= 3;
-        let crc = reseal(&mut changed, index_at, header.length_bytes as usize);
+        let crc = reseal(&mut changed, index_at, index_bytes);
         changed[footer_at + 80..footer_at + 84].copy_from_slice(&crc.to_le_bytes());
         meta.footer_crc = reseal(&mut changed, footer_at, 128);
         assert!(table(changed, &meta, ReadMode::Mmap).check(&mut |_| {}).is_err(), "{place}");
