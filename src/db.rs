@@ -249,7 +249,11 @@ impl Database {
     pub fn maintain(&self) -> Result<()> {
         self.engine.check_writable()?;
         self.engine.run_due()?;
-        self.engine.rest_log().map(drop)
+        if !self.engine.rest_log()? {
+            self.engine.run_due()?;
+            self.engine.rest_log()?;
+        }
+        Ok(())
     }
 
     /// Counters and sizes.

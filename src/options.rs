@@ -121,8 +121,8 @@ impl Builder {
         self
     }
 
-    /// Largest log segment, in bytes. Default 32 MiB, at least 1 MiB. Segments start at 1 MiB and double;
-    /// larger ones mean fewer directory syncs, smaller ones less disk held by the log.
+    /// Largest log segment, in bytes. Default 32 MiB, at least 1 MiB. Segments start at 1 MiB and
+    /// grow with the log, to a quarter of it; larger ones mean fewer directory syncs, smaller ones less disk held by the log.
     pub fn segment_size(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes.clamp(1 << 20, 1 << 30).next_multiple_of(4096);
         self
@@ -304,6 +304,11 @@ impl Builder {
     /// the log and again by the checkpoint.
     pub(crate) fn install_from(&self) -> usize {
         (self.write_set_limit() / 8).max(1 << 20).min(self.write_set_limit())
+    }
+
+    /// Bytes of log that may stay live while nobody writes.
+    pub(crate) fn resting_log_limit(&self) -> u64 {
+        (self.memory_budget as u64 / 32).max(self.sizes.live_log_bytes)
     }
 
     /// Bytes of log that may be live before a checkpoint is due.

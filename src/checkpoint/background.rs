@@ -29,6 +29,8 @@ struct Shared {
     merger: Bell,
     log: Bell,
     tickets: AtomicBool,
+    /// The merger may merge what is due while nobody writes.
+    resting: AtomicBool,
     /// Bumped by each commit; tells the log thread whether it is idle.
     commits: AtomicU64,
 }
@@ -133,6 +135,12 @@ impl Background {
         self.shared.merger.ring();
     }
 
+    /// Nobody writes: there is a merge that should be made now.
+    fn wake_merger_at_rest(&self) {
+        self.shared.resting.store(true, Ordering::Release);
+        self.shared.merger.ring();
+    }
+
     /// The log needs room or a sync.
     pub fn wake_log(&self) {
         self.shared.log.ring();
@@ -183,11 +191,12 @@ fn run_merger(engine: &Engine, shared: &Shared) {
             if shared.stopping.load(Ordering::Acquire) || engine.log.is_poisoned() {
                 return;
             }
-            pause = match engine.merge_due() {
+            pause = match engine.merge_due(shared.resting.load(Ordering::Acquire)) {
                 Ok(true) => continue,
                 Ok(false) => None,
                 Err(_) => Some(RETRY_PAUSE),
             };
+            shared.resting.store(false, Ordering::Release);
             break;
         }
     }
@@ -206,7 +215,7 @@ fn run_log(engine: &Engine, shared: &Shared) {
             let _ = engine.log.flush(engine.log.end(), Reach::Durable);
         }
         // Without room here the commit that needs it reports it. A failed sync is final.
-        let ahead = engine.space.prepare_ahead(engine.log.end());
+        let ahead = engine.space.prepare_ahead(engine.log.end(), engine.log.synced_bytes());
         let _ = ahead.map_err(|e| engine.or_poison(e));
         let busy = shared.commits.swap(0, Ordering::AcqRel) > 0;
         if busy || rung {
@@ -220,11 +229,12 @@ fn run_log(engine: &Engine, shared: &Shared) {
 }
 
 impl Engine {
-    /// What an idle log is due: a sync of what was not synced yet (tickets that nobody polls among it), and
-    /// a witness for the last commits. False if the log is not idle.
+    /// What an idle log is due: a sync of what was not synced yet (tickets that nobody polls among it),
+    /// a witness for the last commits, a checkpoint if it is long, then fewer runs, and the room back that
+    /// was kept for more. False if there is something left to do.
     pub fn rest_log(&self) -> Result<bool> {
         // A busy gate means that the log does not rest.
-        let Some(writer) = self.writer.try_lock() else { return Ok(false) };
+        let Some(mut writer) = self.writer.try_lock() else { return Ok(false) };
         self.check_open()?;
         if !writer.started {
             return Ok(true);
@@ -235,6 +245,22 @@ impl Engine {
             self.space.reserve(self.log.end(), 0, true).map_err(|e| self.or_poison(e))?;
             self.log.write_witness(&self.space)?;
         }
+        if self.live_log_bytes() > self.options.resting_log_limit() {
+            self.freeze(&mut writer);
+            self.background.wake_flusher();
+        }
+        if !self.pending.lock().is_empty() {
+            return Ok(false);
+        }
+        if self.wants_merge_at_rest() {
+            match self.options.background {
+                true => self.background.wake_merger_at_rest(),
+                false => while self.merge_due(true)? {},
+            }
+        }
+        // What cannot be removed now is tried again by the next release, or by the next life.
+        let _ = self.space.trim_at_rest(self.table_bytes());
+        let _ = self.shrink_reserve(writer.active.bytes());
         Ok(true)
     }
 
@@ -242,9 +268,10 @@ impl Engine {
     pub fn run_due(&self) -> Result<()> {
         self.check_open()?;
         self.flush_all()?;
-        while self.merge_due()? {}
+        while self.merge_due(false)? {}
         if self.space.wants_more(self.log.end()) {
-            self.space.prepare_ahead(self.log.end()).map_err(|e| self.or_poison(e))?;
+            let ahead = self.space.prepare_ahead(self.log.end(), self.log.synced_bytes());
+            ahead.map_err(|e| self.or_poison(e))?;
         }
         Ok(())
     }

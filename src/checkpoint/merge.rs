@@ -5,6 +5,11 @@
 //! third of it that was written anew. When there are many runs and they are small against the base, the
 //! smallest neighbours are merged among themselves, so that a read never looks into more than a dozen.
 //!
+//! While nobody writes, fewer are left: upper runs that hold a third of the base go into it also when they are
+//! few; newer ones are merged into the next older one if they hold as much as it does, or an eighth while both are
+//! small. So a byte is rewritten eight times until it lies in a large run, and then once for each time that what
+//! lies above the base doubles.
+//!
 //! A merge writes new tables beside the old ones and publishes them in one manifest; old files go when
 //! the last reader has left them. A full disk discards the new tables and changes nothing.
 
@@ -22,16 +27,27 @@ use std::sync::Arc;
 const UPPER_RUNS_MAX: usize = 8;
 
 impl Engine {
-    /// Merges what is due. Returns false if nothing was.
-    pub fn merge_due(&self) -> Result<bool> {
+    /// Merges what is due, with `resting` what is due while nobody writes. Returns false if nothing was.
+    pub fn merge_due(&self, resting: bool) -> Result<bool> {
         let _merging = self.merging.lock();
         self.check_open()?;
         let runs = self.published.lock().runs.clone();
-        let sizes: Vec<(u64, bool)> = runs.iter().map(|run| (run.bytes(), run.level > 0)).collect();
-        match due(&sizes).or_else(|| self.dropped_share(&runs)) {
+        match self.due_by_size(&runs, resting).or_else(|| self.dropped_share(&runs)) {
             Some(range) => self.merge_range(&runs, range).map(|()| true),
             None => Ok(false),
         }
+    }
+
+    /// Whether a merge is due while nobody writes. Reads nothing.
+    pub fn wants_merge_at_rest(&self) -> bool {
+        let runs = self.published.lock().runs.clone();
+        self.due_by_size(&runs, true).is_some()
+    }
+
+    fn due_by_size(&self, runs: &[Arc<Run>], resting: bool) -> Option<Range<usize>> {
+        let sizes: Vec<(u64, bool)> = runs.iter().map(|run| (run.bytes(), run.level > 0)).collect();
+        let small_bytes = self.options.memory_budget as u64 / 2;
+        due(&sizes).or_else(|| resting.then(|| due_at_rest(&sizes, small_bytes)).flatten())
     }
 
     /// Merges everything into one base.
@@ -168,9 +184,54 @@ fn due(runs: &[(u64, bool)]) -> Option<Range<usize>> {
     None
 }
 
+/// While nobody writes, newer runs are merged into a small one of up to so many times their size, and into a
+/// large one no larger than they are.
+const SMALL_RATIO: u64 = 8;
+
+/// Which runs are to be merged while nobody writes. What is no more than `small_bytes` when it is merged is small.
+fn due_at_rest(runs: &[(u64, bool)], small_bytes: u64) -> Option<Range<usize>> {
+    let base_bytes = runs.last().filter(|run| run.1).map_or(0, |run| run.0);
+    let upper = &runs[..runs.len() - usize::from(base_bytes > 0)];
+    let bytes = |runs: &[(u64, bool)]| runs.iter().map(|run| run.0).sum::<u64>();
+    if runs.len() > 1 && bytes(upper) * 3 >= base_bytes {
+        return Some(0..runs.len());
+    }
+    let width = (2..=upper.len()).rev().find(|&width| {
+        let (newer, next) = (bytes(&upper[..width - 1]), upper[width - 1].0);
+        let ratio = if newer + next <= small_bytes { SMALL_RATIO } else { 1 };
+        next <= ratio * newer
+    })?;
+    Some(0..width)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::due;
+    use super::{due, due_at_rest};
+
+    #[test]
+    fn at_rest_what_holds_a_third_of_the_base_goes_into_it() {
+        assert_eq!(due_at_rest(&[], 10), None);
+        assert_eq!(due_at_rest(&[(5, true)], 10), None);
+        assert_eq!(due_at_rest(&[(5, false)], 10), None);
+        assert_eq!(due_at_rest(&[(33, false), (100, true)], 10), None);
+        assert_eq!(due_at_rest(&[(34, false), (100, true)], 10), Some(0..2));
+        assert_eq!(due_at_rest(&[(5, false), (5, false)], 10), Some(0..2));
+    }
+
+    #[test]
+    fn at_rest_upper_runs_become_one_or_double_from_one_to_the_next() {
+        let base = (1000, true);
+        let upper = |sizes: &[u64]| -> Vec<(u64, bool)> {
+            sizes.iter().map(|&bytes| (bytes, false)).chain([base]).collect()
+        };
+        assert_eq!(due_at_rest(&upper(&[1, 2, 7]), 10), Some(0..3), "small");
+        assert_eq!(due_at_rest(&upper(&[1, 8]), 10), Some(0..2), "small");
+        assert_eq!(due_at_rest(&upper(&[1, 8]), 8), None, "large");
+        assert_eq!(due_at_rest(&upper(&[1, 9]), 10), None, "small, but much more than is new");
+        assert_eq!(due_at_rest(&upper(&[1, 2, 8]), 10), Some(0..2));
+        assert_eq!(due_at_rest(&upper(&[4, 5, 8, 100]), 10), Some(0..3));
+        assert_eq!(due_at_rest(&upper(&[4, 8, 12]), 10), Some(0..3));
+    }
 
     #[test]
     fn few_runs_rest() {

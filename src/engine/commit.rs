@@ -254,6 +254,15 @@ impl Engine {
 
     /// Keeps enough disk for a checkpoint of everything in memory.
     fn keep_reserve(&self, active_bytes: usize) -> Result<()> {
+        self.space.reserve.grow(self.wanted_reserve(active_bytes))
+    }
+
+    /// Gives back what the reserve holds beyond that.
+    pub fn shrink_reserve(&self, active_bytes: usize) -> Result<()> {
+        self.space.reserve.shrink(self.wanted_reserve(active_bytes))
+    }
+
+    fn wanted_reserve(&self, active_bytes: usize) -> u64 {
         let frozen: usize = {
             let pending = self.pending.lock();
             let layers = pending.iter().map(|entry| match &entry.layer {
@@ -263,12 +272,10 @@ impl Engine {
             layers.sum()
         };
         let held = (active_bytes + frozen) as u64;
-        let wanted = if held < (RESERVE_MIN_BYTES - RESERVE_EPOCH_BYTES) / 2 {
-            RESERVE_MIN_BYTES
-        } else {
-            (held + held / 8 + RESERVE_EPOCH_BYTES).next_multiple_of(RESERVE_STEP_BYTES)
-        };
-        self.space.reserve.grow(wanted)
+        if held < (RESERVE_MIN_BYTES - RESERVE_EPOCH_BYTES) / 2 {
+            return RESERVE_MIN_BYTES;
+        }
+        (held + held / 8 + RESERVE_EPOCH_BYTES).next_multiple_of(RESERVE_STEP_BYTES)
     }
 
     /// Waits while too many frozen memtables wait for their checkpoint, which the flusher is at, or tries

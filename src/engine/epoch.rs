@@ -43,8 +43,6 @@ impl Engine {
         edit: impl FnOnce(&mut Manifest),
     ) -> Result<()> {
         let base = align_up(self.recovery.log_end.plus(BLOCK_BYTES));
-        let next_bytes = self.published.lock().manifest.next_segment_bytes;
-        self.space.set_next_segment_bytes(next_bytes);
         // That the manifest which was read is durable is not known: whoever wrote it may have died before
         // it synced the directory. The headers name the generation that certainly is.
         let certain = match planted(Mistake::HeaderNamesUnsyncedManifest) {
@@ -147,7 +145,7 @@ impl Engine {
                 self.space.add_spares(vec![segment.clone()]);
             }
         }
-        let _ = self.space.trim_spares();
+        let _ = self.space.trim_at_rest(self.table_bytes());
     }
 
     /// With an archive, before the old log dies: makes what was replayed of it last, and wipes what was

@@ -180,6 +180,11 @@ impl Engine {
         older + end.get().saturating_sub(replay_from.max(start).get())
     }
 
+    /// Bytes of the tables that the manifest lists.
+    pub fn table_bytes(&self) -> u64 {
+        self.published.lock().runs.iter().map(|run| run.bytes()).sum()
+    }
+
     /// Counters and sizes now.
     pub fn stats(&self) -> Stats {
         let view = self.view.load_full();

@@ -48,6 +48,11 @@ impl<'a> Window<'a> {
         Some(found)
     }
 
+    /// Takes back the entry that [`next`](Window::next) yielded last.
+    pub fn put_back(&mut self) {
+        self.position = self.position.saturating_sub(1);
+    }
+
     /// The key before the next entry, which [`next`](Window::next) has yielded or the cursor before it.
     pub fn last_key(&self) -> Option<&'a [u8]> {
         self.block.get(self.plain(self.position.checked_sub(1)?)?.key())

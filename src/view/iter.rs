@@ -29,6 +29,8 @@ pub struct Range<'a> {
     /// What the front yields next without its merge, which stands where the window began.
     window: Window<'a>,
     window_is_open: bool,
+    /// From this key on the window does not count.
+    window_end: Option<Slice<'a>>,
     pending: Option<Result<(Slice<'a>, Slice<'a>)>>,
     done: bool,
 }
@@ -88,6 +90,7 @@ impl<'a> Range<'a> {
             upper: upper.map(Limit::copy),
             window: Window::EMPTY,
             window_is_open: false,
+            window_end: None,
             pending: None,
             done,
         }
@@ -175,9 +178,9 @@ impl<'a> Range<'a> {
             merge.advance()?;
             if let Some((key, value)) = found {
                 if self.back.is_none()
-                    && let Some(window) = merge.window()
+                    && let Some((window, end)) = merge.window()
                 {
-                    (self.window, self.window_is_open) = (window, true);
+                    (self.window, self.window_is_open, self.window_end) = (window, true, end);
                 }
                 self.lower = Bound::Excluded(Limit::Entry(key.clone()));
                 return Ok(Some((key, value)));
@@ -219,6 +222,13 @@ impl<'a> Iterator for Range<'a> {
             self.pull_pending();
             return self.pending.take();
         };
+        if let Some(end) = &self.window_end
+            && key >= end.as_bytes()
+        {
+            self.window.put_back();
+            self.pull_pending();
+            return self.pending.take();
+        }
         let inside = match &self.upper {
             Bound::Unbounded => true,
             Bound::Included(last) => key <= last.as_bytes(),

@@ -100,6 +100,8 @@ struct Many<'a> {
     any_tombstones: bool,
     /// Valid cursors, the winner first.
     order: Vec<usize>,
+    /// The last step left the winner what it was.
+    won_again: bool,
 }
 
 impl<'a> Merge<'a> {
@@ -145,12 +147,13 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// The entries from the one it stands on to the end of a block, if no other layer has a say. The merge
-    /// stands still until [`resume`](Merge::resume).
-    pub fn window(&self) -> Option<Window<'a>> {
+    /// The entries from the one it stands on to the end of a block, and the key from which on another layer
+    /// has a say, if any has. The merge stands still until [`resume`](Merge::resume).
+    pub fn window(&self) -> Option<(Window<'a>, Option<Slice<'a>>)> {
         match &self.layers {
-            Layers::One(LayerCursor::Run(cursor)) => cursor.window(),
-            _ => None,
+            Layers::One(LayerCursor::Run(cursor)) => Some((cursor.window()?, None)),
+            Layers::One(LayerCursor::Memory(_)) => None,
+            Layers::Many(many) => many.window(self.direction),
         }
     }
 
@@ -158,7 +161,8 @@ impl<'a> Merge<'a> {
     pub fn resume(&mut self, window: &Window<'_>) -> Result<()> {
         match &mut self.layers {
             Layers::One(LayerCursor::Run(cursor)) => cursor.resume(window),
-            _ => Ok(()),
+            Layers::One(LayerCursor::Memory(_)) => Ok(()),
+            Layers::Many(many) => many.resume(window),
         }
     }
 
@@ -178,7 +182,25 @@ impl<'a> Many<'a> {
         let (cursors, tombstones): (Vec<_>, Vec<_>) =
             inputs.map(|input| (input.cursor, input.range_tombstones)).unzip();
         let any_tombstones = tombstones.iter().any(|list| !list.is_empty());
-        Many { cursors, tombstones, any_tombstones, order: Vec::new() }
+        Many { cursors, tombstones, any_tombstones, order: Vec::new(), won_again: false }
+    }
+
+    /// Only for a layer that won twice in a row: where layers take turns a window would not pay.
+    fn window(&self, direction: Direction) -> Option<(Window<'a>, Option<Slice<'a>>)> {
+        if !self.won_again || self.any_tombstones || direction == Direction::Backward {
+            return None;
+        }
+        let (&winner, rest) = self.order.split_first()?;
+        let LayerCursor::Run(cursor) = &self.cursors[winner] else { return None };
+        Some((cursor.window()?, rest.first().map(|&second| self.cursors[second].key_slice())))
+    }
+
+    fn resume(&mut self, window: &Window<'_>) -> Result<()> {
+        let Some(&winner) = self.order.first() else { return Ok(()) };
+        let LayerCursor::Run(cursor) = &mut self.cursors[winner] else { return Ok(()) };
+        cursor.resume(window).inspect_err(|_| self.order.clear())?;
+        self.sink(Direction::Forward, 0);
+        Ok(())
     }
 
     fn seek(&mut self, key: Option<&[u8]>) -> Result<()> {
@@ -235,6 +257,7 @@ impl<'a> Many<'a> {
         }
         self.step(direction, winner)?;
         self.sink(direction, 0);
+        self.won_again = self.order.first() == Some(&winner);
         Ok(())
     }
 

@@ -16,6 +16,7 @@
 use super::buffer::{Buffer, align_up, note};
 use super::group::{BLOCK_BYTES, GROUP_HEADER_BYTES, GroupHeader, body_crc};
 use super::record;
+use super::rhythm::Rhythm;
 use super::space::{LogSpace, Segment};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier};
@@ -49,6 +50,7 @@ pub struct Log {
     applied: AtomicU64,
     /// Commits up to here are visible to readers.
     visible: AtomicU64,
+    rhythm: Rhythm,
     counters: Arc<Counters>,
 }
 
@@ -82,6 +84,7 @@ impl Log {
             durable_seqno: AtomicU64::new(seqno.get()),
             applied: AtomicU64::new(seqno.get()),
             visible: AtomicU64::new(seqno.get()),
+            rhythm: Rhythm::default(),
             counters,
         }
     }
@@ -143,6 +146,11 @@ impl Log {
         buffer.last_seqno = seqno;
         buffer.pending_bytes += whole;
         Ok(buffer.end())
+    }
+
+    /// Bytes that are usually written from one sync to the next.
+    pub fn synced_bytes(&self) -> u64 {
+        self.rhythm.usual_bytes()
     }
 
     /// Bytes appended and not yet written.
@@ -394,6 +402,7 @@ impl Log {
         let mut previous = previous;
         let mut recycled = Vec::with_capacity(taken.groups.len());
         let only_witness = taken.groups.len() == 1 && taken.groups[0].witness;
+        let mut written_bytes = 0;
         let mut groups = taken.groups.into_iter().peekable();
         while let Some(mut group) = groups.next() {
             let end = group.end();
@@ -420,7 +429,7 @@ impl Log {
             group.bytes.resize((written_end.get() - group.lsn.get()) as usize, 0);
             let offset = group.lsn.get() - group.segment.base.get();
             fs::write_full(&*group.segment.file, &group.bytes, offset)?;
-            self.counters.log_bytes.add(group.bytes.len() as u64);
+            written_bytes += group.bytes.len() as u64;
             self.counters.groups.add(1);
             previous = Some((group.lsn, header.body_crc));
             note(&mut taken.unsynced, group.segment);
@@ -441,6 +450,8 @@ impl Log {
                 self.counters.syncs.add(1);
             }
         }
+        self.counters.log_bytes.add(written_bytes);
+        self.rhythm.note(written_bytes, reach == Reach::Durable);
         let mut buffer = self.buffer.lock();
         buffer.give_back(recycled);
         // Nobody else leads, so that nothing was added to it meanwhile.

@@ -24,6 +24,7 @@ pub mod operation;
 mod ready;
 pub mod record;
 pub mod reserve;
+mod rhythm;
 pub mod segment;
 pub mod space;
 pub mod spares;

@@ -19,7 +19,7 @@
 //! over I/O of segments, so that commits with room go on meanwhile. `making` is taken first.
 
 use super::archive::Archive;
-use super::fresh::zero_file;
+use super::fresh::{Fill, fresh_file};
 use super::group::BLOCK_BYTES;
 pub use super::ready::{NewEpoch, PreparedEpoch, Segment, Spare};
 use super::ready::{runs_low, usable_bytes};
@@ -39,13 +39,17 @@ use std::sync::Arc;
 /// A segment that takes no group, on a full disk, in bytes.
 const SEGMENT_TINY_BYTES: u64 = 8 << 10;
 
+/// Where a sync covers at least this much, in bytes, new segments are allocated, not filled with zeros. The
+/// zeros would take as long to write as the metadata takes that they save (docs/decisions/0001).
+const ZEROS_BELOW_BYTES: u64 = 32 << 10;
+
 /// Hands out ready segments and takes dead ones back.
 #[derive(Debug)]
 pub struct LogSpace {
     pub(super) fs: Arc<dyn FileSystem>,
     pub(super) dir: PathBuf,
     database: DatabaseId,
-    segment_max_bytes: u64,
+    pub(super) segment_max_bytes: u64,
     pub sizes: Sizes,
     /// Disk kept for what must also work when it is full.
     pub reserve: Reserve,
@@ -67,7 +71,6 @@ pub(super) struct State {
     pub(super) spares: Vec<Spare>,
     /// Dead segments that the archive does not have yet, oldest first.
     pub(super) held: VecDeque<Spare>,
-    pub(super) next_bytes: u64,
     next_spare: u64,
     /// The close is over; the directory may have another owner.
     pub(super) sealed: bool,
@@ -83,7 +86,6 @@ impl LogSpace {
         segment_max_bytes: u64,
         sizes: Sizes,
     ) -> LogSpace {
-        let state = State { next_bytes: sizes.segment_min_bytes, ..State::default() };
         LogSpace {
             reserve: Reserve::new(fs.clone(), dir),
             fs,
@@ -92,7 +94,7 @@ impl LogSpace {
             segment_max_bytes: segment_max_bytes.max(sizes.segment_min_bytes),
             sizes,
             making: Mutex::new(()),
-            state: Mutex::new(state),
+            state: Mutex::default(),
             archive: None,
         }
     }
@@ -111,10 +113,8 @@ impl LogSpace {
         if fresh_only {
             let mut state = self.state.lock();
             held = std::mem::take(&mut state.spares);
-            state.next_bytes = self.sizes.segment_min_bytes;
         }
-        let next_bytes = self.state.lock().next_bytes;
-        let mut outcome = self.prepare_two(&new, [next_bytes; 2]);
+        let mut outcome = self.prepare_two(&new, [self.sizes.segment_min_bytes; 2]);
         // A full disk: small segments name the epoch and take what frees space; other commits wait.
         let small_bytes = self.sizes.segment_small_bytes;
         for bytes in [[small_bytes, SEGMENT_TINY_BYTES], [SEGMENT_TINY_BYTES; 2]] {
@@ -130,7 +130,7 @@ impl LogSpace {
         let mut segments = VecDeque::new();
         let mut base = new.base;
         for bytes in bytes {
-            match self.prepare(new, base, bytes) {
+            match self.prepare(new, base, bytes, Fill::Zeros) {
                 Ok(segment) => {
                     base = segment.end();
                     segments.push_back(segment);
@@ -167,12 +167,6 @@ impl LogSpace {
         segments.iter().for_each(|segment| drop(self.fs.remove(&segment.path)));
     }
 
-    /// The size that fresh segments start with in this life, in bytes.
-    pub fn set_next_segment_bytes(&self, bytes: u64) {
-        self.state.lock().next_bytes =
-            bytes.clamp(self.sizes.segment_min_bytes, self.segment_max_bytes);
-    }
-
     /// Adds a segment of an earlier epoch that still holds live log; it dies when a checkpoint passes
     /// `end`.
     pub fn add_older(&self, end: Lsn, segment: Spare) {
@@ -184,9 +178,12 @@ impl LogSpace {
         self.state.lock().new.generation = generation;
     }
 
-    /// Size of the next fresh segment, in bytes.
+    /// Size of the next fresh segment, in bytes: a quarter of the log that there is, so that what is made
+    /// ahead stays a small part of it.
     pub fn next_segment_bytes(&self) -> u64 {
-        self.state.lock().next_bytes
+        let least = self.sizes.segment_min_bytes;
+        let quarter = self.bytes() / 4;
+        (quarter - quarter % least).clamp(least, self.segment_max_bytes)
     }
 
     /// The ready segment after `segment`, which a group may not use before a further one is ready.
@@ -215,10 +212,11 @@ impl LogSpace {
         }
         let _making = self.making.lock();
         while lacks() {
-            match self.prepare_next() {
+            // The commit waits: no zeros.
+            match self.prepare_next(Fill::Allocated) {
                 Err(Error::NoSpace { .. }) if freeing => {
-                    self.prepare_more(self.sizes.segment_small_bytes)?;
-                    self.prepare_more(SEGMENT_TINY_BYTES)?;
+                    self.prepare_more(self.sizes.segment_small_bytes, Fill::Zeros)?;
+                    self.prepare_more(SEGMENT_TINY_BYTES, Fill::Zeros)?;
                     return if lacks() { Err(NO_ROOM) } else { Ok(()) };
                 }
                 outcome => outcome?,
@@ -228,11 +226,12 @@ impl LogSpace {
     }
 
     /// Makes another segment ready if the log has come some way into the last one that may take groups.
-    /// For the background.
-    pub fn prepare_ahead(&self, position: Lsn) -> Result<()> {
+    /// `synced_bytes` is what is usually written from one sync to the next. For the background.
+    pub fn prepare_ahead(&self, position: Lsn, synced_bytes: u64) -> Result<()> {
         let _making = self.making.lock();
         if runs_low(&self.state.lock().segments, position) {
-            self.prepare_next()?;
+            let large = synced_bytes >= ZEROS_BELOW_BYTES;
+            self.prepare_next(if large { Fill::Allocated } else { Fill::Zeros })?;
         }
         Ok(())
     }
@@ -259,8 +258,7 @@ impl LogSpace {
         drop(state);
         // What cannot be copied now is held, and tried again: by the next release, or by a commit.
         let _ = self.archive_held();
-        let keep_bytes = 4 * self.segment_max_bytes;
-        self.trim(&mut self.state.lock(), keep_bytes)
+        self.trim_spares()
     }
 
     /// Base of the segment that holds `lsn`, the segments of earlier epochs included.
@@ -289,22 +287,17 @@ impl LogSpace {
     }
 
     /// Called with `making` held.
-    fn prepare_next(&self) -> Result<()> {
-        let bytes = self.next_segment_bytes();
-        self.prepare_more(bytes)?;
-        // A log that is used up grows.
-        let mut state = self.state.lock();
-        state.next_bytes = (state.next_bytes * 2).min(self.segment_max_bytes);
-        Ok(())
+    fn prepare_next(&self, fill: Fill) -> Result<()> {
+        self.prepare_more(self.next_segment_bytes(), fill)
     }
 
     /// Called with `making` held.
-    fn prepare_more(&self, bytes: u64) -> Result<()> {
+    fn prepare_more(&self, bytes: u64, fill: Fill) -> Result<()> {
         let (new, base) = {
             let state = self.state.lock();
             (state.new, state.segments.back().map_or(Lsn::ZERO, |s| s.end()))
         };
-        let segment = self.prepare(&new, base, bytes)?;
+        let segment = self.prepare(&new, base, bytes, fill)?;
         self.state.lock().segments.push_back(segment);
         Ok(())
     }
@@ -318,7 +311,7 @@ impl LogSpace {
     }
 
     /// A segment out of the largest spare, or a new one of `bytes`. Called with `making` held.
-    fn prepare(&self, new: &NewEpoch, base: Lsn, bytes: u64) -> Result<Arc<Segment>> {
+    fn prepare(&self, new: &NewEpoch, base: Lsn, bytes: u64, fill: Fill) -> Result<Arc<Segment>> {
         let spare = {
             let mut state = self.state.lock();
             if state.sealed {
@@ -333,7 +326,7 @@ impl LogSpace {
                 let file = opened.map_err(|e| Error::io("open", &spare.path, e))?;
                 (spare.path, spare.bytes, file)
             }
-            None => self.fresh_file(bytes)?,
+            None => self.fresh_file(bytes, fill)?,
         };
         let header = SegmentHeader {
             database: self.database,
@@ -378,18 +371,15 @@ impl LogSpace {
         Ok(Arc::new(Segment { base, bytes, file, path }))
     }
 
-    /// A file of zeros, the next number in its name. Called with `making` held.
-    fn fresh_file(&self, wanted: u64) -> Result<(PathBuf, u64, Arc<dyn File>)> {
+    /// A file that reads as zeros, the next number in its name. Called with `making` held.
+    fn fresh_file(&self, wanted: u64, fill: Fill) -> Result<(PathBuf, u64, Arc<dyn File>)> {
         let first = self.state.lock().next_spare;
         let missing = |path: &PathBuf| matches!(self.fs.kind(path), Ok(fs::PathKind::Missing));
         let mut names = (first..).map(|n| (n, self.dir.join(names::spare_segment_name(n))));
         let (number, path) = names.find(|(_, path)| missing(path)).expect("numbers have no end");
         self.state.lock().next_spare = number + 1;
-        let made = zero_file(&*self.fs, &path, wanted, self.sizes.segment_min_bytes);
+        let made = fresh_file(&*self.fs, &path, fill, wanted, self.sizes.segment_min_bytes);
         let (file, bytes) = made.map_err(no_log_space)?;
-        if bytes < wanted {
-            self.state.lock().next_bytes = bytes;
-        }
         Ok((path, bytes, file))
     }
 }

@@ -27,7 +27,7 @@ fn space_with(count: u64, archive_limit: Option<u64>) -> (SimDisk, LogSpace) {
     let space = LogSpace::new(fs, dir(), id, BYTES, SIZES).with_archive(archive);
     let prepared = space.prepare_epoch(NEW, false).unwrap();
     space.adopt(prepared);
-    (2..count).for_each(|_| space.prepare_next().unwrap());
+    (2..count).for_each(|_| space.prepare_next(Fill::Zeros).unwrap());
     (disk, space)
 }
 
@@ -166,12 +166,12 @@ fn spares_beyond_what_the_log_may_need_are_removed() {
     // Four of the longest segments.
     assert_eq!(spares(&space), (0..4).map(path_of).collect::<Vec<_>>());
     assert!(!exists(&disk, path_of(4)) && !exists(&disk, path_of(6)));
-    // Twice the two that are ready.
-    space.trim_spares().unwrap();
-    assert_eq!(spares(&space).len(), 4);
-    space.add_rejected(vec![Spare { path: dir().join("x"), bytes: BYTES }]);
-    let _ = space.trim_spares();
-    assert_eq!(spares(&space).len(), 4);
+    // At rest four of the smallest, or a 32nd of the data, and no more than that.
+    for data_bytes in [0, 32 * 5 * BYTES, u64::MAX] {
+        space.add_rejected(vec![Spare { path: dir().join("x"), bytes: BYTES }]);
+        let _ = space.trim_at_rest(data_bytes);
+        assert_eq!(spares(&space).len(), 4);
+    }
     space.shrink().unwrap();
     assert!(spares(&space).is_empty() && !exists(&disk, path_of(0)));
     assert_eq!(space.bytes(), 2 * BYTES);
@@ -190,7 +190,7 @@ fn a_spare_that_cannot_be_removed_is_an_error_and_no_spare() {
 fn a_new_segment_names_the_manifest_that_is_durable() {
     let (disk, space) = space_with(2, None);
     space.set_generation(Generation(6));
-    space.prepare_next().unwrap();
+    space.prepare_next(Fill::Zeros).unwrap();
     let generation = |n| SegmentHeader::decode(&disk.read_file(path_of(n)).unwrap()).unwrap();
     assert_eq!([1, 2].map(|n| generation(n).generation), [Generation(5), Generation(6)]);
 }
@@ -204,7 +204,7 @@ fn the_largest_spare_is_used_first() {
         disk.write_file(&path, &vec![0; bytes as usize]).unwrap();
         space.add_spares(vec![Spare { path, bytes }]);
     }
-    space.prepare_next().unwrap();
+    space.prepare_next(Fill::Zeros).unwrap();
     assert_eq!(space.end(), base(2).plus(6 * BLOCK_BYTES));
     assert_eq!(spares(&space), [dir().join("spare-0"), dir().join("spare-2")]);
 }

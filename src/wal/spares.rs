@@ -159,19 +159,22 @@ impl LogSpace {
         let mut state = self.state.lock();
         self.trim(&mut state, 0)?;
         self.reserve.shrink(RESERVE_MIN_BYTES)?;
-        state.next_bytes = self.sizes.segment_min_bytes;
         drop(state);
         // Some file systems give the room back only when the names are gone for good.
         fs::sync_dir(&*self.fs, &self.dir, Barrier::SegmentName)
             .map_err(|e| Error::io("sync", &self.dir, e))
     }
 
-    /// Removes spares beyond twice the ready segments, so that the dead files of many short lives do not
-    /// pile up.
-    pub fn trim_spares(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        let keep_bytes = 2 * state.segments.iter().map(|s| s.bytes).sum::<u64>();
-        self.trim(&mut state, keep_bytes)
+    /// Removes spares beyond what a busy log keeps: four of the largest segments.
+    pub(super) fn trim_spares(&self) -> Result<()> {
+        self.trim(&mut self.state.lock(), 4 * self.segment_max_bytes)
+    }
+
+    /// Removes spares beyond what a log at rest keeps, so that the dead files of many short lives do not pile up:
+    /// four of the smallest segments, or a 32nd of `data_bytes`.
+    pub fn trim_at_rest(&self, data_bytes: u64) -> Result<()> {
+        let keep_bytes = (4 * self.sizes.segment_min_bytes).max(data_bytes / 32);
+        self.trim(&mut self.state.lock(), keep_bytes.min(4 * self.segment_max_bytes))
     }
 
     pub(super) fn trim(&self, state: &mut State, keep_bytes: u64) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The archive: no commit behind a backup is ever missing in it, it never harms the database, and a restore
 //! refuses to go over a gap. (Power cuts: `archive_cuts`.)
 
-use crate::backup::{Model, Random, content, hash, history, on};
+use crate::backup::{Model, Random, content, hash, history, on, point_among};
 use highwater::backup::{self, Request, Restored, Until};
 use highwater::fs::sim::{Fault, FaultKind, OperationKind, PageState, SimDisk};
 use highwater::fs::{FileSystem, PathKind, os::OsFileSystem};
@@ -74,7 +74,7 @@ fn a_hundred_points_behind_a_backup_can_be_restored() {
             let lsn = match round {
                 0 => last,
                 1 => first,
-                _ => Lsn(first.get() + random.below(last.get() - first.get() + 1)),
+                _ => point_among(&states, &mut random),
             };
             let expected = &states.iter().rev().find(|(at, _)| *at <= lsn).unwrap().1;
             restore(&fs, Until::Lsn(lsn), "/point").unwrap();

@@ -18,12 +18,13 @@ fn database(clean: bool) -> SimDisk {
     let disk = SimDisk::new();
     let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
     let builder = Database::builder().file_system(fs).background(false).memory_budget(1 << 20);
-    let db = builder.open(DIR).unwrap();
+    // A base of several tables.
+    let db = builder.table_size(64 << 10).open(DIR).unwrap();
     let items = db.keyspace("items").unwrap();
     let other = db.keyspace("other").unwrap();
     for round in 0..3_u32 {
         for i in 0..400_u32 {
-            let value = vec![round as u8; 40];
+            let value = vec![round as u8; 200];
             items.insert_with(i.to_be_bytes(), value, Durability::Memory).unwrap();
         }
         other.insert("large", vec![round as u8; 20_000]).unwrap();

@@ -164,7 +164,9 @@ pub fn judge(
     if let Some(finding) = found.findings.iter().find(|finding| !is_known(finding)) {
         return Err(Failure::violation(format!("verify names a file that never was: {finding:?}")));
     }
-    if !found.findings.iter().any(named) {
+    // And that such a file is missing says that the manifest is not the one that belongs here.
+    let is_gone = |finding: &Finding| !has_manifest && disk.read_file(&finding.file).is_err();
+    if !found.findings.iter().any(|finding| named(finding) || is_gone(finding)) {
         let what = format!("verify names another place: {:?}", found.findings);
         return Err(Failure::violation(what));
     }
