@@ -12,7 +12,8 @@ use crate::wal::operation::Operation;
 use std::sync::Arc;
 
 /// A handle of a keyspace. Cheap to clone. Its methods are one-step transactions; for several steps use
-/// [`Database::write`] or [`Database::transact`], for several reads [`Database::snapshot`].
+/// [`Database::write`] or [`Database::transact`], for several reads [`Database::reader`] or
+/// [`Database::snapshot`].
 #[derive(Clone, Debug)]
 pub struct Keyspace {
     db: Database,
@@ -39,7 +40,7 @@ impl Keyspace {
     /// # Errors
     /// [`Error::Damage`], [`Error::Io`], [`Error::KeyspaceDropped`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
-        let (view, at) = self.db.engine.read_point();
+        let (view, at) = self.db.engine.borrowed_point();
         self.check(&self.db.engine, at)?;
         let found = view.get(self.id(), key.as_ref(), at)?;
         Ok(found.map(|value| value.into_vec()))
@@ -50,7 +51,7 @@ impl Keyspace {
     /// # Errors
     /// As [`get`](Keyspace::get).
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        let (view, at) = self.db.engine.read_point();
+        let (view, at) = self.db.engine.borrowed_point();
         self.check(&self.db.engine, at)?;
         Ok(view.get(self.id(), key.as_ref(), at)?.is_some())
     }
@@ -60,7 +61,7 @@ impl Keyspace {
     /// # Errors
     /// As [`get`](Keyspace::get).
     pub fn len(&self) -> Result<u64> {
-        self.db.snapshot().len(self)
+        self.db.reader().len(self)
     }
 
     /// Whether there is no key now.
@@ -68,7 +69,7 @@ impl Keyspace {
     /// # Errors
     /// As [`get`](Keyspace::get).
     pub fn is_empty(&self) -> Result<bool> {
-        self.db.snapshot().is_empty(self)
+        self.db.reader().is_empty(self)
     }
 
     /// Sets the value of a key: a transaction of its own, with the database's default durability.

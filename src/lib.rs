@@ -82,6 +82,7 @@ pub use stats::Stats;
 pub use table::ReadMode;
 pub use tx::extract::ExtractIf;
 pub use tx::optimistic::OptimisticTx;
+pub use tx::reader::Reader;
 pub use tx::snapshot::Snapshot;
 pub use tx::ticket::Ticket;
 pub use tx::write::WriteTx;

@@ -33,6 +33,8 @@ struct Shared {
     resting: AtomicBool,
     /// Bumped by each commit; tells the log thread whether it is idle.
     commits: AtomicU64,
+    /// The log thread sleeps until it is woken; otherwise it looks again by itself.
+    log_asleep: AtomicBool,
 }
 
 impl std::fmt::Debug for Background {
@@ -155,8 +157,9 @@ impl Background {
     /// A commit was made.
     #[inline]
     pub fn note_commit(&self) {
-        if self.shared.commits.fetch_add(1, Ordering::Relaxed) == 0 {
-            // The log thread has seen all before this one: it may be asleep for good.
+        self.shared.commits.fetch_add(1, Ordering::SeqCst);
+        // Either this sees that it is asleep, or it sees the commit before it falls asleep.
+        if self.shared.log_asleep.load(Ordering::SeqCst) {
             self.shared.log.ring();
         }
     }
@@ -206,7 +209,12 @@ fn run_log(engine: &Engine, shared: &Shared) {
     let delay = engine.options.witness_delay;
     let mut limit = None;
     loop {
+        shared.log_asleep.store(limit.is_none(), Ordering::SeqCst);
+        if limit.is_none() && shared.commits.load(Ordering::SeqCst) > 0 {
+            limit = Some(delay);
+        }
         let rung = shared.log.wait(limit);
+        shared.log_asleep.store(false, Ordering::SeqCst);
         if shared.stopping.load(Ordering::Acquire) || engine.log.is_poisoned() {
             return;
         }

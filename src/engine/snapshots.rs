@@ -10,6 +10,7 @@ use crate::mistakes::{Mistake, planted};
 use crate::sync::engine::turn;
 use crate::types::Seqno;
 use crate::view::View;
+use arc_swap::Guard;
 use std::sync::Arc;
 
 impl Engine {
@@ -23,13 +24,26 @@ impl Engine {
         self.point(|| self.log.durable_seqno())
     }
 
+    /// What readers see now, for a short while: no counter that threads share is changed.
+    #[inline]
+    pub fn borrowed_point(&self) -> (Guard<Arc<View>>, Seqno) {
+        self.borrowed(|| self.log.visible())
+    }
+
     fn point(&self, seqno: impl Fn() -> Seqno) -> (Arc<View>, Seqno) {
+        let (view, at) = self.borrowed(seqno);
+        (Guard::into_inner(view), at)
+    }
+
+    #[inline]
+    fn borrowed(&self, seqno: impl Fn() -> Seqno) -> (Guard<Arc<View>>, Seqno) {
         loop {
-            let view = self.view.load_full();
+            let view = self.view.load();
             turn();
             let at = seqno();
             turn();
-            if Arc::ptr_eq(&view, &self.view.load()) || planted(Mistake::ViewNotLookedAtAgain) {
+            let is_current = Arc::ptr_eq(&view, &self.view.load());
+            if is_current || planted(Mistake::ViewNotLookedAtAgain) {
                 return (view, at);
             }
         }

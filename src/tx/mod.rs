@@ -1,6 +1,7 @@
 //! What users hold while they read and write: snapshots, write transactions, optimistic transactions.
 //!
 //! - [`Snapshot`](snapshot::Snapshot): one point in commit order, read without locks.
+//! - [`Reader`](reader::Reader): the same for a short while, without a shared counter.
 //! - [`WriteTx`](write::WriteTx): the one writer; holds the gate from begin to commit.
 //! - [`OptimisticTx`](optimistic::OptimisticTx): many at a time; validated at commit.
 //! - [`write_set`]: what a transaction changed and has not committed; spills to private tables.
@@ -13,6 +14,7 @@ pub mod extract;
 pub mod optimistic;
 pub mod pops;
 pub mod read_set;
+pub mod reader;
 mod reads;
 pub mod snapshot;
 pub mod staged;

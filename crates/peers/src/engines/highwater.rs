@@ -5,7 +5,7 @@
 //! reads the block cache is the run's cache budget.
 
 use crate::engine::{Batch, Change, Engine, Facts, Outcome, Promise, Reads, Setup};
-use highwater::{Database, Durability, Keyspace, ReadMode, Snapshot, WriteTx};
+use highwater::{Database, Durability, Keyspace, ReadMode, WriteTx};
 use std::path::Path;
 
 /// The adapter.
@@ -23,9 +23,9 @@ fn durability(promise: Promise) -> Durability {
     }
 }
 
-/// A snapshot and the keyspace that is read.
+/// A point in commit order and the keyspace that is read.
 #[derive(Debug)]
-pub struct Reader<'a>(Snapshot, &'a Keyspace);
+pub struct Reader<'a>(highwater::Reader<'a>, &'a Keyspace);
 
 /// A transaction and the keyspace that it changes.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Engine for Highwater {
     }
 
     fn read<T>(&self, body: impl FnOnce(&mut Reader<'_>) -> Outcome<T>) -> Outcome<T> {
-        body(&mut Reader(self.db.snapshot(), &self.items))
+        body(&mut Reader(self.db.reader(), &self.items))
     }
 
     fn get<T>(
