@@ -260,15 +260,19 @@ impl Engine {
         if !self.pending.lock().is_empty() {
             return Ok(false);
         }
+        // Under the gate, so that no commit counts on what is given back. A failure takes nothing away.
+        let _ = self.shrink_reserve(writer.active.bytes());
+        drop(writer);
         if self.wants_merge_at_rest() {
             match self.options.background {
                 true => self.background.wake_merger_at_rest(),
                 false => while self.merge_due(true)? {},
             }
         }
+        // Behind the gate a close may have passed.
+        let _held = self.tenure.hold()?;
         // What cannot be removed now is tried again by the next release, or by the next life.
         let _ = self.space.trim_at_rest(self.table_bytes());
-        let _ = self.shrink_reserve(writer.active.bytes());
         Ok(true)
     }
 

@@ -1,4 +1,5 @@
-//! Both ends of a range over one sorted run, in any order, against a map: windows open and close.
+//! Both ends of a range over one sorted run and over several layers, in any order, against a map: windows open and
+//! close.
 
 use crate::{Database, Durability};
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ fn random(state: &mut u64) -> u64 {
 fn both_ends_of_a_run_meet_in_any_order() {
     let db = Database::in_memory().unwrap();
     let mut seed = 7;
-    for (name, spread) in [("uniform", 0), ("of all lengths", 40)] {
+    let cases = [("uniform", 0, 0), ("of all lengths", 40, 0), ("layers", 0, 3), ("all", 40, 4)];
+    for (name, spread, layers) in cases {
         let items = db.keyspace(name).unwrap();
         let mut model = BTreeMap::new();
         let mut tx = db.write().unwrap();
@@ -30,6 +32,27 @@ fn both_ends_of_a_run_meet_in_any_order() {
         }
         tx.commit_with(Durability::Memory).unwrap();
         db.compact().unwrap();
+        // In some places many changes, in others none; the last layer stays in memory.
+        for layer in 1..=layers {
+            let mut tx = db.write().unwrap();
+            for _ in 0..300 {
+                let at = random(&mut seed) as usize % model.len();
+                let mut key = model.keys().nth(at / layer).unwrap().clone();
+                if random(&mut seed).is_multiple_of(3) {
+                    tx.remove(&items, &key).unwrap();
+                    model.remove(&key);
+                } else {
+                    key.truncate(8 - random(&mut seed) as usize % 2);
+                    let value = vec![layer as u8; 20];
+                    tx.insert(&items, &key, &value).unwrap();
+                    model.insert(key, value);
+                }
+            }
+            tx.commit_with(Durability::Memory).unwrap();
+            if layer < layers {
+                db.checkpoint().unwrap();
+            }
+        }
         let snapshot = db.snapshot();
         for round in 0..400 {
             let mut edge = || {

@@ -156,10 +156,8 @@ impl LogSpace {
 
     /// Removes all spares and cuts the reserve to its least size (for `compact`).
     pub fn shrink(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        self.trim(&mut state, 0)?;
+        self.trim(0)?;
         self.reserve.shrink(RESERVE_MIN_BYTES)?;
-        drop(state);
         // Some file systems give the room back only when the names are gone for good.
         fs::sync_dir(&*self.fs, &self.dir, Barrier::SegmentName)
             .map_err(|e| Error::io("sync", &self.dir, e))
@@ -167,31 +165,31 @@ impl LogSpace {
 
     /// Removes spares beyond what a busy log keeps: four of the largest segments.
     pub(super) fn trim_spares(&self) -> Result<()> {
-        self.trim(&mut self.state.lock(), 4 * self.segment_max_bytes)
+        self.trim(4 * self.segment_max_bytes)
     }
 
     /// Removes spares beyond what a log at rest keeps, so that the dead files of many short lives do not pile up:
     /// four of the smallest segments, or a 32nd of `data_bytes`.
     pub fn trim_at_rest(&self, data_bytes: u64) -> Result<()> {
         let keep_bytes = (4 * self.sizes.segment_min_bytes).max(data_bytes / 32);
-        self.trim(&mut self.state.lock(), keep_bytes.min(4 * self.segment_max_bytes))
+        self.trim(keep_bytes.min(4 * self.segment_max_bytes))
     }
 
-    pub(super) fn trim(&self, state: &mut State, keep_bytes: u64) -> Result<()> {
+    /// Removes spares beyond `keep_bytes`. Commits that look for room meanwhile do not wait for the disk.
+    fn trim(&self, keep_bytes: u64) -> Result<()> {
         let mut kept = 0;
-        let mut dead = Vec::new();
-        state.spares.retain(|spare| {
-            kept += spare.bytes;
-            let keep = kept <= keep_bytes;
-            if !keep {
-                dead.push(spare.path.clone());
-            }
-            keep
-        });
+        let dead: Vec<Spare> = {
+            let mut state = self.state.lock();
+            let is_beyond = |spare: &mut Spare| {
+                kept += spare.bytes;
+                kept > keep_bytes
+            };
+            state.spares.extract_if(.., is_beyond).collect()
+        };
         let mut outcome = Ok(());
-        for path in dead {
-            if let Err(error) = self.fs.remove(&path) {
-                outcome = Err(Error::io("remove", &path, error));
+        for spare in dead {
+            if let Err(error) = self.fs.remove(&spare.path) {
+                outcome = Err(Error::io("remove", &spare.path, error));
             }
         }
         outcome
