@@ -23,8 +23,8 @@ const READING: [&[&str]; 28] = [
     &["log", "stat", "db"],
     &["log", "follow", "db", "--from", "0", "--for", "100ms"],
     &["table", "list", "db"],
-    &["table", "show", "db", "1", "--fences"],
-    &["table", "dump", "db", "1"],
+    &["table", "show", "db", "{number}", "--fences"],
+    &["table", "dump", "db", "{number}"],
     &["page", "{log}", "8192", "--annotate"],
     &["page", "{table}", "64", "--annotate"],
     &["page", "db/MANIFEST", "0", "--annotate"],
@@ -68,6 +68,13 @@ fn spelled(place: &Place, args: &[&str]) -> Vec<String> {
     let spell = |arg: &&str| match *arg {
         "{log}" => named("log-"),
         "{table}" => named("table-"),
+        // An owner at rest merges: there is no telling which tables there are.
+        "{number}" => {
+            let name = file(&place.path("db"), "table-");
+            let digits =
+                name.file_stem().unwrap().to_str().unwrap().trim_start_matches("table-").to_owned();
+            u64::from_str_radix(&digits, 16).unwrap().to_string()
+        }
         arg => arg.to_owned(),
     };
     args.iter().map(spell).collect()
