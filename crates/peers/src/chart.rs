@@ -3,6 +3,7 @@
 use crate::engine::Outcome;
 use crate::json::Circumstances;
 use crate::report::Row;
+use crate::table::times;
 use plotters::prelude::*;
 use std::path::Path;
 
@@ -22,7 +23,7 @@ pub fn draw(path: &Path, rows: &[Row], circumstances: &Circumstances) -> Outcome
     if bars.is_empty() {
         return Err("there is no ratio to draw; measure highwater beside a peer".into());
     }
-    let top = bars.iter().map(|bar| bar.1).fold(2.0, f64::max) * 1.8;
+    let top = bars.iter().map(|bar| bar.1).fold(2.0, f64::max) * 5.0;
     let bottom = bars.iter().map(|bar| bar.1).fold(0.5, f64::min) / 1.8;
     let count = bars.len();
     let root = SVGBackend::new(path, (960, ROW * count as u32 + 110)).into_drawing_area();
@@ -46,7 +47,7 @@ pub fn draw(path: &Path, rows: &[Row], circumstances: &Circumstances) -> Outcome
         .disable_y_mesh()
         .disable_y_axis()
         .y_labels(0)
-        .x_label_formatter(&|ratio| format!("{ratio:.1}"))
+        .x_label_formatter(&|ratio| ((ratio * 1e6).round() / 1e6).to_string())
         .draw()?;
     let label = ("sans-serif", 13).into_font();
     for (place, (row, ratio)) in bars.iter().enumerate() {
@@ -55,7 +56,7 @@ pub fn draw(path: &Path, rows: &[Row], circumstances: &Circumstances) -> Outcome
         let shape = [(1.0_f64.min(*ratio), low), (1.0_f64.max(*ratio), high)];
         chart.draw_series([Rectangle::new(shape, colour.filled())])?;
         let peer = row.best_peer.unwrap_or("");
-        let text = format!("{ratio:.2} ({peer})");
+        let text = format!("{} ({peer})", times(*ratio));
         let at = (1.0_f64.max(*ratio) * 1.04, (low + high) / 2.0 + 0.25);
         chart.draw_series([Text::new(text, at, label.clone())])?;
         let (x, y) = chart.backend_coord(&(bottom, (low + high) / 2.0 + 0.25));

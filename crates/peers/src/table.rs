@@ -22,6 +22,15 @@ pub fn figure(value: f64) -> String {
     format!("{scaled:.digits$}{unit}")
 }
 
+/// A ratio, with two digits that say something also where it is small.
+pub fn times(ratio: f64) -> String {
+    let digits = match ratio {
+        small if small > 0.0 && small < 0.0995 => (1.0 - small.log10().floor()).min(9.0) as usize,
+        _ => 2,
+    };
+    format!("{ratio:.digits$}")
+}
+
 fn cells(row: &Row, engines: &[&'static str]) -> Vec<String> {
     let mut cells: Vec<String> = engines
         .iter()
@@ -36,11 +45,13 @@ fn cells(row: &Row, engines: &[&'static str]) -> Vec<String> {
         })
         .collect();
     cells.push(row.floor.map_or_else(String::new, |floor| figure(floor.median)));
-    let ratio = row.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+    let ratio = row.ratio.map_or_else(|| "-".to_owned(), times);
     cells.push(ratio);
-    cells.push(row.floor_ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")));
+    cells.push(row.floor_ratio.map_or_else(String::new, times));
     let spreads = [row.of(OURS), row.best_peer.and_then(|peer| row.of(peer))];
     let spread = spreads.iter().flatten().map(|summary| summary.spread()).reduce(f64::max);
+    // Of one run, or of runs that gave the same, there is none.
+    let spread = spread.filter(|spread| *spread > 0.0);
     cells.push(spread.map_or_else(String::new, |spread| format!("{:.0}%", spread * 100.0)));
     cells.push(match row.meets() {
         None => String::new(),
@@ -150,10 +161,13 @@ pub fn promises(circumstances: &Circumstances) -> String {
 pub fn markdown(rows: &[Row], circumstances: &Circumstances) -> String {
     let engines: Vec<&'static str> = circumstances.engines.iter().map(|about| about.name).collect();
     let mut text = format!(
-        "Measured on {} ({}), medians of at least {} runs, with `{}`.\n\n",
+        "Measured on {} ({}), {}, with `{}`.\n\n",
         circumstances.date,
         circumstances.machine,
-        circumstances.runs,
+        match circumstances.runs {
+            0 | 1 => "one run of each".to_owned(),
+            runs => format!("medians of at least {runs} runs"),
+        },
         circumstances.commands.join("`, `")
     );
     text.push_str("| phase | unit |");
@@ -215,6 +229,20 @@ mod tests {
             (12_345_678.0, "12.3 M"),
         ] {
             assert_eq!(figure(value), text);
+        }
+    }
+
+    #[test]
+    fn small_ratios_say_how_small() {
+        let cases = [
+            (151.42, "151.42"),
+            (0.5, "0.50"),
+            (0.0994, "0.099"),
+            (0.0573, "0.057"),
+            (0.0, "0.00"),
+        ];
+        for (ratio, text) in cases.into_iter().chain([(0.000_078_9, "0.000079")]) {
+            assert_eq!(times(ratio), text);
         }
     }
 }
