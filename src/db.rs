@@ -257,9 +257,9 @@ impl Database {
     pub fn maintain(&self) -> Result<()> {
         self.engine.check_writable()?;
         self.engine.run_due()?;
-        if !self.engine.rest_log()? {
+        if !self.engine.rest()? {
             self.engine.run_due()?;
-            self.engine.rest_log()?;
+            self.engine.rest()?;
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! The engine's threads: one publishes frozen memtables, one merges, one keeps room and a witness in the
-//! log. They start with the first write and end with the close.
+//! log. They start with the first write, or with the open if there is something to merge, and end with the close.
 //!
 //! Each sleeps until it is woken or its time has come, does what is due, and looks again. An error that
 //! is not final (a full disk) is tried again after a pause; the commit path reports what it means for
 //! commits.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::fs::Join;
 use crate::sync::engine::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
@@ -207,7 +207,8 @@ fn run_merger(engine: &Engine, shared: &Shared) {
 
 fn run_log(engine: &Engine, shared: &Shared) {
     let delay = engine.options.witness_delay;
-    let mut limit = None;
+    // At first as if a commit had been made: what an earlier life left may be merged.
+    let mut limit = Some(delay);
     loop {
         shared.log_asleep.store(limit.is_none(), Ordering::SeqCst);
         if limit.is_none() && shared.commits.load(Ordering::SeqCst) > 0 {
@@ -230,38 +231,23 @@ fn run_log(engine: &Engine, shared: &Shared) {
             limit = Some(delay);
             continue;
         }
-        let rested = matches!(engine.rest_log(), Ok(true));
+        let rested = matches!(engine.rest(), Ok(true));
         let all_seen = shared.commits.load(Ordering::Acquire) == 0;
         limit = if rested && all_seen { None } else { Some(delay.max(RETRY_LEAST)) };
     }
 }
 
 impl Engine {
-    /// What an idle log is due: a sync of what was not synced yet (tickets that nobody polls among it),
-    /// a witness for the last commits, a checkpoint if it is long, then fewer runs, and the room back that
-    /// was kept for more. False if there is something left to do.
-    pub fn rest_log(&self) -> Result<bool> {
-        // A busy gate means that the log does not rest.
+    /// What is due while nobody writes: what an idle log is due, then fewer runs, and the room back that was kept for
+    /// more. Also in a life without a write, which touches no log. False if there is something left to do.
+    pub fn rest(&self) -> Result<bool> {
+        // A busy gate means that somebody writes.
         let Some(mut writer) = self.writer.try_lock() else { return Ok(false) };
         self.check_open()?;
-        if !writer.started {
-            return Ok(true);
-        }
-        let end = self.log.end();
-        self.log.flush(end, Reach::Durable)?;
-        if self.log.lacks_witness() {
-            self.space.reserve(self.log.end(), 0, true).map_err(|e| self.or_poison(e))?;
-            self.log.write_witness(&self.space)?;
-        }
-        if self.live_log_bytes() > self.options.resting_log_limit() {
-            self.freeze(&mut writer);
-            self.background.wake_flusher();
-        }
-        if !self.pending.lock().is_empty() {
+        let started = writer.started;
+        if started && !self.rest_log(&mut writer)? {
             return Ok(false);
         }
-        // Under the gate, so that no commit counts on what is given back. A failure takes nothing away.
-        let _ = self.shrink_reserve(writer.active.bytes());
         drop(writer);
         if self.wants_merge_at_rest() {
             match self.options.background {
@@ -269,10 +255,33 @@ impl Engine {
                 false => while self.merge_due(true)? {},
             }
         }
-        // Behind the gate a close may have passed.
-        let _held = self.tenure.hold()?;
-        // What cannot be removed now is tried again by the next release, or by the next life.
-        let _ = self.space.trim_at_rest(self.table_bytes());
+        if started {
+            // Behind the gate a close may have passed.
+            let _held = self.tenure.hold()?;
+            // What cannot be removed now is tried again by the next release, or by the next life.
+            let _ = self.space.trim_at_rest(self.table_bytes());
+        }
+        Ok(true)
+    }
+
+    /// A sync of what was not synced yet (tickets that nobody polls among it), a witness for the last commits, a
+    /// checkpoint if the log is long, and a smaller reserve. False if the checkpoint is still to be made.
+    fn rest_log(&self, writer: &mut Writer) -> Result<bool> {
+        let end = self.log.end();
+        self.log.flush(end, Reach::Durable)?;
+        if self.log.lacks_witness() {
+            self.space.reserve(self.log.end(), 0, true).map_err(|e| self.or_poison(e))?;
+            self.log.write_witness(&self.space)?;
+        }
+        if self.live_log_bytes() > self.options.resting_log_limit() {
+            self.freeze(writer);
+            self.background.wake_flusher();
+        }
+        if !self.pending.lock().is_empty() {
+            return Ok(false);
+        }
+        // Under the gate, so that no commit counts on what is given back. A failure takes nothing away.
+        let _ = self.shrink_reserve(writer.active.bytes());
         Ok(true)
     }
 

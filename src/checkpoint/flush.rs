@@ -144,6 +144,7 @@ impl Engine {
             manifest.keyspaces = keyspaces;
             manifest.next_keyspace_id = next_id;
         })?;
+        self.allowance.earn(runs.iter().map(|run| run.entries()).sum());
         let mut published = self.published.lock();
         for run in runs {
             published.runs.insert(0, run.clone());

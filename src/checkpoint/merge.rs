@@ -1,18 +1,10 @@
 //! Merges: keep few runs, and give back the space of what was overwritten, removed or dropped.
 //!
-//! Lazy levelling. New runs gather above one base. When they hold a third of the base's bytes (or there
-//! is no base), all are merged into a new base: each byte of the base is then rewritten once for every
-//! third of it that was written anew. When there are many runs and they are small against the base, the
-//! smallest neighbours are merged among themselves, so that a read never looks into more than a dozen.
-//!
-//! While nobody writes, fewer are left: upper runs that hold a third of the base go into it also when they are
-//! few; newer ones are merged into the next older one if they hold as much as it does, or an eighth while both are
-//! small. So a byte is rewritten eight times until it lies in a large run, and then once for each time that what
-//! lies above the base doubles.
-//!
-//! A merge writes new tables beside the old ones and publishes them in one manifest; old files go when
-//! the last reader has left them. A full disk discards the new tables and changes nothing.
+//! [`super::due`] says which runs are to be merged, and when. A merge writes new tables beside the old ones and
+//! publishes them in one manifest; old files go when the last reader has left them. A full disk discards the new
+//! tables and changes nothing.
 
+use super::due::{RunSize, due, due_at_rest};
 use super::flush::run_entry;
 use super::write::Purpose;
 use crate::engine::Engine;
@@ -23,19 +15,20 @@ use crate::view::{Layer, Run};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// More upper runs than this are merged among themselves.
-const UPPER_RUNS_MAX: usize = 8;
-
 impl Engine {
     /// Merges what is due, with `resting` what is due while nobody writes. Returns false if nothing was.
     pub fn merge_due(&self, resting: bool) -> Result<bool> {
         let _merging = self.merging.lock();
         self.check_open()?;
         let runs = self.published.lock().runs.clone();
-        match self.due_by_size(&runs, resting).or_else(|| self.dropped_share(&runs)) {
-            Some(range) => self.merge_range(&runs, range).map(|()| true),
-            None => Ok(false),
+        let Some(range) = self.due_by_size(&runs, resting).or_else(|| self.dropped_share(&runs))
+        else {
+            return Ok(false);
+        };
+        if resting && range.end == runs.len() {
+            self.allowance.spend(runs.iter().map(|run| run.bytes()).sum());
         }
+        self.merge_range(&runs, range).map(|()| true)
     }
 
     /// Whether a merge is due while nobody writes. Reads nothing.
@@ -45,9 +38,11 @@ impl Engine {
     }
 
     fn due_by_size(&self, runs: &[Arc<Run>], resting: bool) -> Option<Range<usize>> {
-        let sizes: Vec<(u64, bool)> = runs.iter().map(|run| (run.bytes(), run.level > 0)).collect();
+        let size = |run: &Arc<Run>| RunSize { bytes: run.bytes(), is_base: run.level > 0 };
+        let sizes: Vec<RunSize> = runs.iter().map(size).collect();
         let small_bytes = self.options.memory_budget as u64 / 2;
-        due(&sizes).or_else(|| resting.then(|| due_at_rest(&sizes, small_bytes)).flatten())
+        let at_rest = || due_at_rest(&sizes, small_bytes, self.allowance.bytes());
+        due(&sizes).or_else(|| resting.then(at_rest).flatten())
     }
 
     /// Merges everything into one base.
@@ -163,97 +158,5 @@ impl Engine {
             })
         };
         run.tables.iter().map(of_table).sum()
-    }
-}
-
-/// Which runs (newest first: bytes, is base) are to be merged.
-fn due(runs: &[(u64, bool)]) -> Option<Range<usize>> {
-    let base_bytes = runs.last().filter(|run| run.1).map_or(0, |run| run.0);
-    let upper = runs.len() - usize::from(base_bytes > 0);
-    let upper_bytes: u64 = runs[..upper].iter().map(|run| run.0).sum();
-    if upper >= UPPER_RUNS_MAX && upper_bytes * 3 >= base_bytes {
-        return Some(0..runs.len());
-    }
-    if upper > UPPER_RUNS_MAX {
-        // The cheapest neighbours that halve the number of runs.
-        let width = UPPER_RUNS_MAX / 2 + 1;
-        return (0..=upper - width)
-            .min_by_key(|&from| runs[from..from + width].iter().map(|run| run.0).sum::<u64>())
-            .map(|from| from..from + width);
-    }
-    None
-}
-
-/// While nobody writes, newer runs are merged into a small one of up to so many times their size, and into a
-/// large one no larger than they are.
-const SMALL_RATIO: u64 = 8;
-
-/// Which runs are to be merged while nobody writes. What is no more than `small_bytes` when it is merged is small.
-fn due_at_rest(runs: &[(u64, bool)], small_bytes: u64) -> Option<Range<usize>> {
-    let base_bytes = runs.last().filter(|run| run.1).map_or(0, |run| run.0);
-    let upper = &runs[..runs.len() - usize::from(base_bytes > 0)];
-    let bytes = |runs: &[(u64, bool)]| runs.iter().map(|run| run.0).sum::<u64>();
-    if runs.len() > 1 && bytes(upper) * 3 >= base_bytes {
-        return Some(0..runs.len());
-    }
-    let width = (2..=upper.len()).rev().find(|&width| {
-        let (newer, next) = (bytes(&upper[..width - 1]), upper[width - 1].0);
-        let ratio = if newer + next <= small_bytes { SMALL_RATIO } else { 1 };
-        next <= ratio * newer
-    })?;
-    Some(0..width)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{due, due_at_rest};
-
-    #[test]
-    fn at_rest_what_holds_a_third_of_the_base_goes_into_it() {
-        assert_eq!(due_at_rest(&[], 10), None);
-        assert_eq!(due_at_rest(&[(5, true)], 10), None);
-        assert_eq!(due_at_rest(&[(5, false)], 10), None);
-        assert_eq!(due_at_rest(&[(33, false), (100, true)], 10), None);
-        assert_eq!(due_at_rest(&[(34, false), (100, true)], 10), Some(0..2));
-        assert_eq!(due_at_rest(&[(5, false), (5, false)], 10), Some(0..2));
-    }
-
-    #[test]
-    fn at_rest_upper_runs_become_one_or_double_from_one_to_the_next() {
-        let base = (1000, true);
-        let upper = |sizes: &[u64]| -> Vec<(u64, bool)> {
-            sizes.iter().map(|&bytes| (bytes, false)).chain([base]).collect()
-        };
-        assert_eq!(due_at_rest(&upper(&[1, 2, 7]), 10), Some(0..3), "small");
-        assert_eq!(due_at_rest(&upper(&[1, 8]), 10), Some(0..2), "small");
-        assert_eq!(due_at_rest(&upper(&[1, 8]), 8), None, "large");
-        assert_eq!(due_at_rest(&upper(&[1, 9]), 10), None, "small, but much more than is new");
-        assert_eq!(due_at_rest(&upper(&[1, 2, 8]), 10), Some(0..2));
-        assert_eq!(due_at_rest(&upper(&[4, 5, 8, 100]), 10), Some(0..3));
-        assert_eq!(due_at_rest(&upper(&[4, 8, 12]), 10), Some(0..3));
-    }
-
-    #[test]
-    fn few_runs_rest() {
-        assert_eq!(due(&[]), None);
-        assert_eq!(due(&[(5, true)]), None);
-        assert_eq!(due(&[(1, false), (1, false), (100, true)]), None);
-    }
-
-    #[test]
-    fn many_large_runs_go_into_the_base() {
-        let mut runs = vec![(10, false); 8];
-        runs.push((100, true));
-        assert_eq!(due(&runs), Some(0..9));
-        assert_eq!(due(&[(10, false); 8]), Some(0..8));
-    }
-
-    #[test]
-    fn many_small_runs_are_merged_among_themselves() {
-        let mut runs = vec![(1, false); 4];
-        runs.extend([(50, false); 5]);
-        runs.push((100_000, true));
-        let range = due(&runs).unwrap();
-        assert_eq!(range, 0..5);
     }
 }

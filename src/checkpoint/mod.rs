@@ -1,6 +1,7 @@
 //! From memory to tables, and from many tables to few.
 //!
 //! - [`flush`]: a frozen memtable becomes a table, the manifest starts the log behind it.
+//! - [`due`]: which runs are to be merged, and when.
 //! - [`merge`]: runs of tables become one.
 //! - [`write`]: how both write tables.
 //! - [`background`]: the threads that do it, and what is done when there are none.
@@ -12,9 +13,11 @@
 //! 4. After poison nothing is published, released or removed.
 
 mod background;
+mod due;
 pub mod flush;
 mod merge;
 mod pinned;
 pub mod write;
 
 pub use background::Background;
+pub use due::Allowance;

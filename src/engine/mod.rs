@@ -28,7 +28,7 @@ pub use popped::{Bounds, Popped};
 pub use publish::{PublishError, write_manifest};
 
 use crate::catalog::Catalog;
-use crate::checkpoint::Background;
+use crate::checkpoint::{Allowance, Background};
 use crate::error::{Error, Result};
 use crate::fs::tenure::Tenure;
 use crate::fs::{FileSystem, LockGuard};
@@ -71,6 +71,8 @@ pub struct Engine {
     /// Published memtables that readers may still see, oldest first.
     pub pinned: Mutex<Vec<Weak<MemoryLayer>>>,
     pub merging: Mutex<()>,
+    /// What may be merged into the base while nobody writes.
+    pub allowance: Allowance,
     pub background: Background,
     pub recovery: RecoveryReport,
     pub cache: Arc<BlockCache>,

@@ -4,9 +4,9 @@
 use super::publish::{PublishError, write_manifest};
 use super::{Engine, Home, Popped, Published, Writer, live_table};
 use crate::catalog::Catalog;
-use crate::checkpoint::Background;
 use crate::checkpoint::flush::run_entry;
 use crate::checkpoint::write::{Purpose, TableWriter};
+use crate::checkpoint::{Allowance, Background};
 use crate::error::{Error, Result};
 use crate::fs::tenure::Tenure;
 use crate::fs::{self, Barrier, FileSystem, LockGuard, PathKind};
@@ -23,7 +23,7 @@ use crate::stats::Counters;
 use crate::sync::engine::{AtomicBool, AtomicU64, Condvar, Gate, Mutex, RwLock};
 use crate::table::BlockCache;
 use crate::types::{DatabaseId, FileId, Generation, KeyspaceId};
-use crate::view::{Layer, MemoryLayer, Run, View};
+use crate::view::{Layer, LiveTable, MemoryLayer, Run, View};
 use crate::wal::archive::Archive;
 use crate::wal::log::Log;
 use crate::wal::reserve::Reserve;
@@ -60,6 +60,10 @@ impl Engine {
             };
             outcome.inspect_err(|_| engine.discard_recovered())?;
         }
+        // A life that only reads looks into fewer runs as well.
+        if !engine.options.read_only && engine.wants_merge_at_rest() {
+            engine.background.start(&engine);
+        }
         Ok(engine)
     }
 
@@ -87,6 +91,9 @@ impl Engine {
             manifest.keyspaces = keyspaces;
             manifest.next_keyspace_id = next_id;
         })?;
+        let tables = runs.iter().flat_map(|run| &run.tables);
+        let recovered = tables.filter(|table| self.was_recovered(table));
+        self.allowance.earn(recovered.map(|table| table.meta().entries).sum());
         self.published.lock().runs = runs;
         Ok(())
     }
@@ -98,9 +105,13 @@ impl Engine {
         }
         for layer in &self.view.load().layers {
             let Layer::Run(run) = layer else { continue };
-            let written = |file_id| self.recovery.written.contains(&file_id);
-            run.tables.iter().filter(|t| written(t.meta().file_id)).for_each(|t| t.retire());
+            run.tables.iter().filter(|table| self.was_recovered(table)).for_each(|t| t.retire());
         }
+    }
+
+    /// Whether this recovery wrote the table.
+    fn was_recovered(&self, table: &LiveTable) -> bool {
+        self.recovery.written.contains(&table.meta().file_id)
     }
 }
 
@@ -355,6 +366,7 @@ fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engi
         flushing: Mutex::new(()),
         pinned: Mutex::default(),
         merging: Mutex::new(()),
+        allowance: Allowance::default(),
         background: Background::default(),
         recovery,
         cache,

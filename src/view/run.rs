@@ -114,6 +114,11 @@ impl Run {
         Arc::new(Run { tables, min_seqno, max_seqno, level, deltas: Deltas::default(), lasts })
     }
 
+    /// Its point entries, tombstones included.
+    pub fn entries(&self) -> u64 {
+        self.tables.iter().map(|table| table.meta().entries).sum()
+    }
+
     /// Bytes of its files.
     pub fn bytes(&self) -> u64 {
         self.tables.iter().map(|table| table.meta().file_bytes).sum()

@@ -16,5 +16,6 @@ mod lifetime;
 mod model;
 mod poison;
 mod pops;
+mod rest;
 mod room;
 mod support;

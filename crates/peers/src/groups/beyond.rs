@@ -6,7 +6,7 @@
 //! the limit, its write budget a sixteenth. Measured are random reads on the whole set, ranges, and durable
 //! batches of 100 that overwrite records with what they are.
 
-use super::parts::{Chunk, load};
+use super::parts::{Chunk, load, rest};
 use crate::child::{Context, timed};
 use crate::engine::{Batch, Engine, Outcome, Promise, Reads, Setup};
 use crate::limit::{MemoryLimit, forget};
@@ -53,6 +53,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     for from in (0..count).step_by(step) {
         load(&engine, STANDARD, from..(from + step as u64).min(count))?;
     }
+    rest(context);
     engine.close()?;
     for (positional, group) in LIMITED.into_iter().enumerate() {
         let has = match E::FACTS.reads {
@@ -127,6 +128,7 @@ pub fn limited<E: Engine>(context: &Context, positional: bool) -> Outcome {
     let setup =
         Setup { cache_bytes, write_bytes, positional, beyond_memory: true, ..context.setup };
     let engine = E::open(&context.dir, &setup)?;
+    rest(context);
     let count = count(context);
     let limit = context.limit(20.0, 0.15);
     let rows = rows::<E>(positional);

@@ -6,7 +6,7 @@
 //! figure is shown, but is not the best peer's. The page cache is as warm for one as for the other:
 //! what died is the process, not the machine.
 
-use super::parts::{load, load_batches};
+use super::parts::{load, load_batches, rest};
 use crate::child::{Context, timed};
 use crate::engine::{Engine, Outcome, Setup};
 use crate::model::{Model, Probes};
@@ -53,6 +53,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     let model = Model::of(0..merged + unmerged);
     model.verify(&engine, "the kill")?;
     if context.wants("reads-kill") {
+        rest(context);
         let count = context.size(200_000);
         let probes = Probes::points(&model, count, &mut Random(17));
         let (spent, ()) =

@@ -126,7 +126,7 @@ pub fn rest(context: &Context) {
 
 /// The same, and says when the rest began.
 pub fn rest_from(context: &Context) -> Instant {
-    let quiet = context.limit(0.2, 0.06);
+    let quiet = context.limit(0.2, 0.15);
     system::settle(quiet, Duration::from_secs(60)).unwrap_or_else(Instant::now)
 }
 

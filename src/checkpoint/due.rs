@@ -1,0 +1,181 @@
+//! Which runs are to be merged, and when. Decides by sizes alone and touches nothing.
+//!
+//! Lazy levelling. New runs gather above one base. When they hold a third of the base's bytes (or there
+//! is no base), all are merged into a new base: each byte of the base is then rewritten once for every
+//! third of it that was written anew. When there are many runs and they are small against the base, the
+//! smallest neighbours are merged among themselves, so that a read never looks into more than a dozen.
+//!
+//! While nobody writes, fewer are left:
+//! 1. Upper runs that hold a third of the base go into it also when they are few.
+//! 2. So do smaller ones while the [`Allowance`] lasts: each record that was written since the database was opened pays
+//!    for half a KiB of rewriting. One run is read twice as fast as two, and many small records gain more by that
+//!    than it costs to write them once more; large values do not. A life that writes little rewrites little.
+//! 3. Otherwise newer ones are merged into the next older one if they hold as much as it does, or an eighth while
+//!    both are small. So a byte is rewritten eight times until it lies in a large run, and then once for each time
+//!    that what lies above the base doubles.
+
+use crate::sync::engine::{AtomicU64, Ordering};
+use std::ops::Range;
+
+/// More upper runs than this are merged among themselves.
+const UPPER_RUNS_MAX: usize = 8;
+/// Bytes of the base that may be rewritten at rest for each record that was written.
+const ALLOWED_PER_RECORD_BYTES: u64 = 512;
+/// While nobody writes, newer runs are merged into a small one of up to so many times their size, and into a
+/// large one no larger than they are.
+const SMALL_RATIO: u64 = 8;
+
+/// What the choice looks at of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct RunSize {
+    pub bytes: u64,
+    pub is_base: bool,
+}
+
+/// How many bytes may still be merged into the base at rest beyond what is due anyway.
+#[derive(Debug, Default)]
+pub struct Allowance(AtomicU64);
+
+impl Allowance {
+    /// So many records came into new runs.
+    pub fn earn(&self, records: u64) {
+        self.change(|bytes| bytes.saturating_add(records.saturating_mul(ALLOWED_PER_RECORD_BYTES)));
+    }
+
+    /// So many bytes are merged.
+    pub fn spend(&self, spent_bytes: u64) {
+        self.change(|bytes| bytes.saturating_sub(spent_bytes));
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn change(&self, change: impl Fn(u64) -> u64) {
+        // Always `Ok`: the closure never declines.
+        let _ =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(change(bytes)));
+    }
+}
+
+fn bytes_of(runs: &[RunSize]) -> u64 {
+    runs.iter().map(|run| run.bytes).sum()
+}
+
+/// The runs above the base, and the base's bytes.
+fn split(runs: &[RunSize]) -> (&[RunSize], u64) {
+    match runs.split_last() {
+        Some((base, upper)) if base.is_base => (upper, base.bytes),
+        _ => (runs, 0),
+    }
+}
+
+/// Which runs (newest first) are to be merged whether or not somebody writes.
+pub fn due(runs: &[RunSize]) -> Option<Range<usize>> {
+    let (upper, base_bytes) = split(runs);
+    if upper.len() >= UPPER_RUNS_MAX && bytes_of(upper) * 3 >= base_bytes {
+        return Some(0..runs.len());
+    }
+    if upper.len() > UPPER_RUNS_MAX {
+        // The cheapest neighbours that halve the number of runs.
+        let width = UPPER_RUNS_MAX / 2 + 1;
+        return (0..=upper.len() - width)
+            .min_by_key(|&from| bytes_of(&upper[from..from + width]))
+            .map(|from| from..from + width);
+    }
+    None
+}
+
+/// Which runs are to be merged while nobody writes. What is no more than `small_bytes` when it is merged is small.
+pub fn due_at_rest(runs: &[RunSize], small_bytes: u64, allowed_bytes: u64) -> Option<Range<usize>> {
+    let (upper, base_bytes) = split(runs);
+    let all_bytes = bytes_of(runs);
+    if runs.len() > 1 && (bytes_of(upper) * 3 >= base_bytes || all_bytes <= allowed_bytes) {
+        return Some(0..runs.len());
+    }
+    let width = (2..=upper.len()).rev().find(|&width| {
+        let (newer, next) = (bytes_of(&upper[..width - 1]), upper[width - 1].bytes);
+        let ratio = if newer + next <= small_bytes { SMALL_RATIO } else { 1 };
+        next <= ratio * newer
+    })?;
+    Some(0..width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Allowance, RunSize, due, due_at_rest};
+
+    fn upper(sizes: &[u64]) -> Vec<RunSize> {
+        sizes.iter().map(|&bytes| RunSize { bytes, is_base: false }).collect()
+    }
+
+    fn with_base(sizes: &[u64], base_bytes: u64) -> Vec<RunSize> {
+        let mut runs = upper(sizes);
+        runs.push(RunSize { bytes: base_bytes, is_base: true });
+        runs
+    }
+
+    #[test]
+    fn at_rest_what_holds_a_third_of_the_base_goes_into_it() {
+        assert_eq!(due_at_rest(&[], 10, 0), None);
+        assert_eq!(due_at_rest(&with_base(&[], 5), 10, 0), None);
+        assert_eq!(due_at_rest(&upper(&[5]), 10, 0), None);
+        assert_eq!(due_at_rest(&with_base(&[33], 100), 10, 0), None);
+        assert_eq!(due_at_rest(&with_base(&[34], 100), 10, 0), Some(0..2));
+        assert_eq!(due_at_rest(&upper(&[5, 5]), 10, 0), Some(0..2));
+    }
+
+    #[test]
+    fn at_rest_what_the_allowance_covers_goes_into_the_base() {
+        assert_eq!(due_at_rest(&with_base(&[1], 100), 10, 100), None);
+        assert_eq!(due_at_rest(&with_base(&[1], 100), 10, 101), Some(0..2));
+        assert_eq!(due_at_rest(&with_base(&[], 100), 10, 1000), None, "nothing to merge");
+        assert_eq!(due_at_rest(&upper(&[5]), 10, 1000), None, "nothing to merge");
+    }
+
+    #[test]
+    fn the_allowance_is_earned_by_records_and_spent_by_bytes() {
+        let allowance = Allowance::default();
+        assert_eq!(allowance.bytes(), 0);
+        allowance.earn(3);
+        assert_eq!(allowance.bytes(), 3 * 512);
+        allowance.spend(512);
+        assert_eq!(allowance.bytes(), 2 * 512);
+        allowance.spend(u64::MAX);
+        assert_eq!(allowance.bytes(), 0);
+        allowance.earn(u64::MAX);
+        allowance.earn(1);
+        assert_eq!(allowance.bytes(), u64::MAX);
+    }
+
+    #[test]
+    fn at_rest_upper_runs_become_one_or_double_from_one_to_the_next() {
+        let due_above_base = |sizes, small| due_at_rest(&with_base(sizes, 1000), small, 0);
+        assert_eq!(due_above_base(&[1, 2, 7], 10), Some(0..3), "small");
+        assert_eq!(due_above_base(&[1, 8], 10), Some(0..2), "small");
+        assert_eq!(due_above_base(&[1, 8], 8), None, "large");
+        assert_eq!(due_above_base(&[1, 9], 10), None, "small, but much more than is new");
+        assert_eq!(due_above_base(&[1, 2, 8], 10), Some(0..2));
+        assert_eq!(due_above_base(&[4, 5, 8, 100], 10), Some(0..3));
+        assert_eq!(due_above_base(&[4, 8, 12], 10), Some(0..3));
+    }
+
+    #[test]
+    fn few_runs_rest() {
+        assert_eq!(due(&[]), None);
+        assert_eq!(due(&with_base(&[], 5)), None);
+        assert_eq!(due(&with_base(&[1, 1], 100)), None);
+    }
+
+    #[test]
+    fn many_large_runs_go_into_the_base() {
+        assert_eq!(due(&with_base(&[10; 8], 100)), Some(0..9));
+        assert_eq!(due(&upper(&[10; 8])), Some(0..8));
+    }
+
+    #[test]
+    fn many_small_runs_are_merged_among_themselves() {
+        let runs = with_base(&[1, 1, 1, 1, 50, 50, 50, 50, 50], 100_000);
+        assert_eq!(due(&runs), Some(0..5));
+    }
+}

@@ -1,0 +1,98 @@
+//! What is merged while nobody writes.
+
+use highwater::{Database, Keyspace};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Without threads, so that nothing rests.
+fn restless(path: &Path) -> (Database, Keyspace) {
+    let db = Database::builder().background(false).open(path).unwrap();
+    let items = db.keyspace("items").unwrap();
+    (db, items)
+}
+
+fn put(db: &Database, items: &Keyspace, numbers: std::ops::Range<u32>, value: &[u8]) {
+    let mut tx = db.write().unwrap();
+    numbers.for_each(|number| tx.insert(items, number.to_be_bytes(), value).unwrap());
+    tx.commit().unwrap();
+    db.checkpoint().unwrap();
+}
+
+fn wait_for_one_run(db: &Database) {
+    let started = Instant::now();
+    while db.stats().runs != 1 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", db.stats());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// An open that only read looked into all the runs that earlier lives had left, for as long as it lived.
+#[test]
+fn a_life_that_only_reads_merges_what_earlier_ones_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let (db, items) = restless(&path);
+    put(&db, &items, 0..1000, b"old");
+    put(&db, &items, 900..1500, b"new");
+    put(&db, &items, 1400..2000, b"newest");
+    assert_eq!(db.stats().runs, 3);
+    drop(items);
+    db.close().unwrap();
+
+    let db = Database::open(&path).unwrap();
+    let items = db.existing_keyspace("items").unwrap();
+    let before = db.snapshot();
+    wait_for_one_run(&db);
+    assert_eq!(db.stats().commits, 0);
+    for at in [&before, &db.snapshot()] {
+        assert_eq!(at.len(&items).unwrap(), 2000);
+        let value = |number: u32| at.get(&items, number.to_be_bytes()).unwrap().unwrap();
+        assert_eq!([value(899), value(900), value(1400)], ["old", "new", "newest"]);
+    }
+    // It goes on as any life does.
+    items.insert(7_u32.to_be_bytes(), "later").unwrap();
+    drop((before, items));
+    db.close().unwrap();
+    let db = Database::open(&path).unwrap();
+    assert!(db.recovery().clean);
+    let items = db.existing_keyspace("items").unwrap();
+    assert_eq!(items.get(7_u32.to_be_bytes()).unwrap().unwrap(), b"later");
+    assert_eq!(items.len().unwrap(), 2000);
+}
+
+#[test]
+fn a_read_only_open_merges_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let (db, items) = restless(&path);
+    put(&db, &items, 0..100, b"old");
+    put(&db, &items, 50..150, b"new");
+    drop(items);
+    db.close().unwrap();
+    let before = crate::support::files(&path);
+    let db = Database::builder().read_only(true).open(&path).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(db.stats().runs, 2);
+    drop(db);
+    assert_eq!(crate::support::files(&path), before);
+}
+
+#[test]
+fn many_records_pay_for_one_run_and_few_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let (db, items) = restless(&path);
+    put(&db, &items, 0..20_000, &[7; 100]);
+    put(&db, &items, 5..25, b"new");
+    assert_eq!(db.stats().runs, 2);
+    db.maintain().unwrap();
+    assert_eq!(db.stats().runs, 1, "what this life wrote is in one run");
+    drop(items);
+    db.close().unwrap();
+
+    let (db, items) = restless(&path);
+    put(&db, &items, 30..50, b"new");
+    db.maintain().unwrap();
+    assert_eq!(db.stats().runs, 2, "twenty records do not pay for twenty thousand");
+    assert_eq!(items.len().unwrap(), 20_000);
+}
