@@ -14,7 +14,7 @@ use crate::tx::reader::Reader;
 use crate::tx::snapshot::Snapshot;
 use crate::tx::write::WriteTx;
 use crate::types::{DatabaseId, Lsn};
-use crate::wal::log::Reach;
+use crate::wal::flush::Reach;
 use crate::wal::operation::Operation;
 use std::path::Path;
 use std::sync::Arc;

@@ -24,7 +24,7 @@ use crate::tx::snapshot::Snapshot;
 use crate::types::{FileId, Lsn, Seqno};
 use crate::view::Layer;
 use crate::wal::buffer::align_up;
-use crate::wal::log::Reach;
+use crate::wal::flush::Reach;
 use std::path::Path;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;

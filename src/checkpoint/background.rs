@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::fs::Join;
 use crate::sync::engine::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::types::Lsn;
-use crate::wal::log::Reach;
+use crate::wal::flush::Reach;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 

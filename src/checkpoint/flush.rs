@@ -15,7 +15,7 @@ use crate::manifest::RunEntry;
 use crate::memtable::Memtable;
 use crate::mistakes::{Mistake, planted};
 use crate::view::{Layer, Run};
-use crate::wal::log::Reach;
+use crate::wal::flush::Reach;
 use std::sync::Arc;
 
 impl Engine {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::mistakes::{Mistake, planted};
 use crate::sync::engine::Ordering;
 use crate::view::View;
-use crate::wal::log::Reach;
+use crate::wal::flush::Reach;
 use crate::wal::reserve::RESERVE_EPOCH_BYTES;
 use std::sync::Arc;
 use std::time::Duration;

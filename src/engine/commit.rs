@@ -14,7 +14,7 @@ use crate::sync::engine::sleep;
 use crate::table::TableMeta;
 use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, MemoryLayer, Run};
-use crate::wal::log::Reach;
+use crate::wal::flush::Reach;
 use crate::wal::operation::{Operation, Operations};
 use crate::wal::reserve::{RESERVE_EPOCH_BYTES, RESERVE_MIN_BYTES};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub struct Applied {
 
 /// Log bytes that may wait in memory for a `Memory` commit before they are written.
 const PENDING_LOG_LIMIT_BYTES: usize = 4 << 20;
+/// Commits of this fraction of a group or more are on their way to the disk while they are applied.
+const STARTED_FRACTION: usize = 8;
 /// The reserve grows in steps of this size, in bytes.
 const RESERVE_STEP_BYTES: u64 = 1 << 20;
 /// Bytes of commits after which their pace is looked at.
@@ -68,6 +70,9 @@ impl Engine {
         let outcome = self.log.append(&self.space, seqno, now, operations).and_then(|lsn| {
             if planted(Mistake::MarkedBeforeApplied) {
                 self.log.mark_applied(seqno);
+            }
+            if operations.len() >= self.options.sizes.group_bytes / STARTED_FRACTION {
+                self.log.start_write();
             }
             apply.map_or(Ok(()), |apply| apply(&writer.active, seqno)).map(|()| lsn)
         });

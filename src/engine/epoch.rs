@@ -18,8 +18,8 @@ use crate::manifest::{EpochRange, Manifest};
 use crate::mistakes::{Mistake, planted};
 use crate::types::{Epoch, Generation, Lsn};
 use crate::wal::buffer::align_up;
+use crate::wal::flush::Reach;
 use crate::wal::group::BLOCK_BYTES;
-use crate::wal::log::Reach;
 use crate::wal::space::{NewEpoch, Spare};
 
 impl Engine {

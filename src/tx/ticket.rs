@@ -3,7 +3,7 @@
 use crate::engine::{Applied, Engine};
 use crate::error::Result;
 use crate::types::{Lsn, Seqno};
-use crate::wal::log::Reach;
+use crate::wal::flush::Reach;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -7,8 +7,8 @@
 //! Invariants: positions only grow; a group lies in one segment whose successor is ready; whatever a
 //! leader takes is contiguous with what the leader before it took.
 
+use super::flush::Reach;
 use super::group::{BLOCK_BYTES, GROUP_HEADER_BYTES};
-use super::log::Reach;
 use super::record::put_witness;
 use super::space::{LogSpace, Segment};
 use crate::error::{Error, Result};
@@ -137,6 +137,7 @@ impl Buffer {
             place => place,
         };
         match reach {
+            Reach::Started => self.align = true,
             Reach::Durable => self.align = !planted(Mistake::AcknowledgedBlockRewritten),
             Reach::Written => {
                 if let Some(last) = groups.last()

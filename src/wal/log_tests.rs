@@ -1,9 +1,11 @@
 //! Tests of the latch: a log that failed acknowledges and shows nothing, for good, and wakes whoever waits.
 
+use super::super::group::BLOCK_BYTES;
 use super::*;
 use crate::fs::sim::SimDisk;
-use crate::fs::{File, FileSystem, Mapping, OpenMode};
+use crate::fs::{Barrier, File, FileSystem, Mapping, OpenMode};
 use crate::options::Sizes;
+use crate::sync::yield_now;
 use crate::types::DatabaseId;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -143,6 +145,47 @@ fn a_sound_log_acknowledges_and_shows_what_is_durable() {
     assert_eq!(log.visible(), Seqno(6));
     log.show(Seqno(9)).unwrap();
     assert_eq!(log.visible(), Seqno(7), "what is not applied is not shown");
+}
+
+#[test]
+fn what_was_started_is_in_the_file_and_durable_when_it_is_synced() {
+    let fixture = fixture();
+    let log = &fixture.log;
+    let record = |seqno| log.append(&fixture.space, Seqno(seqno), 1, b"operations").unwrap();
+    let block = |lsn: Lsn| {
+        let mut bytes = [0; 64];
+        let offset = (lsn.get() - (1 << 20)) / BLOCK_BYTES * BLOCK_BYTES;
+        fixture.file.read_at(&mut bytes, offset).unwrap();
+        bytes != [0; 64]
+    };
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let counted = syncs.clone();
+    fixture.on_sync(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    });
+    let first = record(5);
+    assert!(!block(first));
+    log.start_write();
+    assert!(block(first), "it is written");
+    log.mark_applied(Seqno(5));
+    assert_eq!((log.visible(), log.durable_seqno()), (Seqno(4), Seqno(4)), "not synced");
+    // What comes after starts on a block of its own: a sync may have taken the one before.
+    let second = record(6);
+    assert!(second.get() / BLOCK_BYTES > first.get() / BLOCK_BYTES && !block(second));
+    log.mark_applied(Seqno(6));
+    log.flush(first, Reach::Written).unwrap();
+    assert!(!block(second), "the first one was written already");
+    log.flush(second, Reach::Durable).unwrap();
+    assert_eq!((log.visible(), log.durable_seqno()), (Seqno(6), Seqno(6)));
+    assert_eq!(syncs.load(std::sync::atomic::Ordering::SeqCst), 1);
+    // Alone, a sync has nothing to write.
+    let third = record(7);
+    log.start_write();
+    log.flush(third, Reach::Durable).unwrap();
+    assert_eq!(log.durable_seqno(), Seqno(6), "durable, and not applied yet");
+    log.mark_applied(Seqno(7));
+    assert_eq!(log.visible(), Seqno(7));
 }
 
 #[test]

@@ -15,6 +15,7 @@
 
 pub mod archive;
 pub mod buffer;
+pub mod flush;
 pub mod fresh;
 pub mod group;
 #[cfg(all(test, loom))]

@@ -94,7 +94,7 @@ impl LogSpace {
             segment_max_bytes: segment_max_bytes.max(sizes.segment_min_bytes),
             sizes,
             making: Mutex::new(()),
-            state: Mutex::default(),
+            state: Mutex::new(State::default()),
             archive: None,
         }
     }

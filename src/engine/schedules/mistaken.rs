@@ -37,8 +37,9 @@ const WRONG_STATE: [&str; 7] = [
 ];
 const LOST: [&str; 3] =
     ["is there after a power cut", "transactions were lost", "what is left does not open"];
-/// Or somebody waits for ever for a ticket that nobody flushed.
-const LEFT_BEHIND: [&str; 2] = ["is there after a close", "deadlock!"];
+/// Or somebody waits for ever for a ticket that nobody flushed, or the manifest vouches for what was not written.
+const LEFT_BEHIND: [&str; 3] =
+    ["is there after a close", "deadlock!", "what is left does not open"];
 
 found! {
     a_view_not_looked_at_again: ViewNotLookedAtAgain in installing, WRONG_STATE;
