@@ -23,6 +23,7 @@ pub struct KeyspaceInfo {
 
 impl KeyspaceInfo {
     /// The commit that dropped it.
+    #[inline]
     pub fn dropped(&self) -> Option<Seqno> {
         match self.dropped.load(Ordering::Acquire) {
             u64::MAX => None,
@@ -31,6 +32,7 @@ impl KeyspaceInfo {
     }
 
     /// Whether a reader at `at` may read it.
+    #[inline]
     pub fn check_readable(&self, at: Seqno) -> Result<()> {
         match self.dropped() {
             Some(dropped) if dropped <= at => {

@@ -64,7 +64,7 @@ impl Entry {
 
 /// The shape of one data block, read from its header; cheap to make and to copy. It does not hold the
 /// block: every call gets the same bytes again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     count: u32,
     form: Form,
@@ -182,6 +182,14 @@ impl Layout {
     #[inline]
     pub fn count(&self) -> usize {
         self.count as usize
+    }
+
+    /// If all entries are values of one length: where in the block the first record begins, and the bytes of a key
+    /// and of a record.
+    pub fn uniform_values(&self) -> Option<(usize, usize, usize)> {
+        let bytes =
+            (self.entries_start as usize, self.key_bytes as usize, self.stride_bytes as usize);
+        (self.form == Form::UniformValues).then_some(bytes)
     }
 
     /// The fingerprint of every entry.

@@ -3,22 +3,43 @@
 //! Invariant: an entry counts only if its block lies in the section of the keyspace that is read, and if its
 //! record has the key.
 
-use super::block::{Entry, Layout};
-use super::index::Section;
+use super::block::Layout;
 use super::positions::{Place, Positions};
 use super::reader::{Block, Loaded, Table};
 use super::{Found, key_hash};
 use crate::error::Result;
+use crate::prefetch;
 use crate::types::KeyspaceId;
 
-/// Where a key lies.
-pub(super) struct Known<'a> {
-    pub block: Block<'a>,
-    pub ordinal: u32,
-    pub entry: Entry,
-}
-
 impl Table {
+    /// The value of a key, if it is known where that lies, in an even table. `None` says nothing.
+    ///
+    /// Kept short, and inlined by force: while the processor waits for one record it gets as far as the next read's
+    /// place only if a read is no longer than what it can keep in flight (some 500 instructions).
+    #[inline(always)]
+    pub fn known_value(&self, keyspace: KeyspaceId, key: &[u8], hash: u64) -> Option<&[u8]> {
+        let loaded = self.loaded.get()?;
+        let (positions, map) = (loaded.positions.get()?.as_ref()?, loaded.map.as_ref()?);
+        let section = loaded.index.section(keyspace)?;
+        for (ordinal, position) in positions.places(hash) {
+            let record = positions.record(ordinal, position)?;
+            let bytes = map.get(record.bytes)?;
+            // All of it is needed next, and comes together with the key.
+            for at in [64, 128, 192] {
+                if let Some(byte) = bytes.get(at.min(bytes.len().saturating_sub(1))) {
+                    prefetch::line(byte);
+                }
+            }
+            let (own, value) = bytes.split_at_checked(record.key_bytes)?;
+            // Another keyspace may have the same key.
+            let in_section = ordinal.wrapping_sub(section.first_block) < section.block_count;
+            if own == key && in_section {
+                return Some(value);
+            }
+        }
+        None
+    }
+
     /// As [`Table::get`], without a search, if it is known where the key lies. `None` says nothing.
     #[inline]
     pub fn get_known(
@@ -29,41 +50,24 @@ impl Table {
     ) -> Result<Option<Found<'_>>> {
         let Some(loaded) = self.loaded.get() else { return Ok(None) };
         let Some(section) = loaded.index.section(keyspace) else { return Ok(None) };
-        match self.known(loaded, section, key, hash) {
-            Some(known) => {
-                Ok(Some(match self.value(loaded, &known.block, known.ordinal, &known.entry)? {
-                    Some(value) => Found::Value(value),
-                    None => Found::Tombstone,
-                }))
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// Where the key lies, if that is known.
-    #[inline(always)]
-    pub(super) fn known<'a>(
-        &'a self,
-        loaded: &'a Loaded,
-        section: &Section,
-        key: &[u8],
-        hash: u64,
-    ) -> Option<Known<'a>> {
-        let (positions, map) = (loaded.positions.get()?.as_ref()?, loaded.map.as_ref()?);
-        for Place { ordinal, position, shape } in positions.places(hash) {
+        let (Some(Some(positions)), Some(map)) = (loaded.positions.get(), &loaded.map) else {
+            return Ok(None);
+        };
+        for (ordinal, position) in positions.places(hash) {
             // Another keyspace may have the same key.
             if ordinal.wrapping_sub(section.first_block) >= section.block_count {
                 continue;
             }
-            let extent = loaded.index.extents.get(ordinal as usize)?;
-            let bytes = map.get(extent.offset() as usize..extent.end() as usize)?;
-            let layout = Layout::unpack(shape, bytes.len())?;
-            let entry = layout.entry(bytes, position).ok()?;
-            if bytes.get(entry.key()) == Some(key) {
-                return Some(Known { block: Block::Mapped(bytes), ordinal, entry });
+            let Some((block, layout)) = known_block(loaded, positions, map, ordinal) else {
+                continue;
+            };
+            let Ok(entry) = layout.entry(block, position) else { continue };
+            if block.get(entry.key()) == Some(key) {
+                let value = self.value(loaded, &Block::Mapped(block), ordinal, &entry)?;
+                return Ok(Some(value.map_or(Found::Tombstone, Found::Value)));
             }
         }
-        None
+        Ok(None)
     }
 
     /// A search found a key: the next time it is known where it lies.
@@ -78,11 +82,25 @@ impl Table {
     ) {
         let Block::Mapped(bytes) = block else { return };
         let positions = loaded.positions.get_or_init(|| {
-            Positions::new(loaded.index.data_blocks, self.meta.entries, self.cache.positions())
+            let blocks = loaded.index.extents.get(..loaded.index.data_blocks as usize)?;
+            Positions::new(blocks, self.meta.entries, self.cache.positions())
         });
         if let Some(positions) = positions {
             let place = Place { ordinal, position, shape: layout.pack(bytes.len()) };
             positions.found(place, layout, bytes, hash, |key| key_hash(keyspace, key));
         }
     }
+}
+
+/// A block that has entries, and its shape.
+#[inline(always)]
+fn known_block<'a>(
+    loaded: &'a Loaded,
+    positions: &Positions,
+    map: &'a [u8],
+    ordinal: u32,
+) -> Option<(&'a [u8], Layout)> {
+    let extent = loaded.index.extents.get(ordinal as usize)?;
+    let bytes = map.get(extent.offset() as usize..extent.end() as usize)?;
+    Some((bytes, Layout::unpack(positions.shape(ordinal)?, bytes.len())?))
 }

@@ -27,6 +27,7 @@ mod builder;
 mod cache;
 mod check;
 mod cursor;
+mod even;
 mod examine;
 mod fence;
 mod filter;

@@ -21,9 +21,11 @@
 //! Memory: 6.4 bytes a record and 8 a block, from the first search in a table until it is closed; all tables of a
 //! database together stay under the limit of their budget. Tables beyond it do without.
 //!
-//! Invariant: a block has a shape here only if it was verified; entries of blocks without one do not count.
+//! Invariant: only blocks that were verified have entries, and have a shape here.
 
 use super::block::Layout;
+use super::even::{Even, Record};
+use super::format::Extent;
 use super::heads::ResidentBudget;
 use crate::prefetch;
 use std::sync::Arc;
@@ -57,23 +59,29 @@ pub struct Positions {
     buckets: Box<[Bucket]>,
     /// By ordinal of the data block.
     shapes: Box<[AtomicU64]>,
+    even: Even,
     place_bits: u32,
     budget: Arc<ResidentBudget>,
 }
 
-/// Where a key may lie.
+/// Where a search found a key.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     pub ordinal: u32,
     pub position: usize,
-    /// The shape of the block: see [`Layout::unpack`].
+    /// The shape of the block: see [`Layout::pack`].
     pub shape: u64,
 }
 
 impl Positions {
-    /// An empty index for a table of so many data blocks and entries; `None` if the budget has no room, or if
+    /// An empty index for a table of these data blocks and so many entries; `None` if the budget has no room, or if
     /// there are too many blocks.
-    pub fn new(blocks: u32, entries: u64, budget: &Arc<ResidentBudget>) -> Option<Positions> {
+    pub fn new(
+        extents: &[Extent],
+        entries: u64,
+        budget: &Arc<ResidentBudget>,
+    ) -> Option<Positions> {
+        let blocks = u32::try_from(extents.len()).ok()?;
         let place_bits = POSITION_BITS + u32::BITS - blocks.leading_zeros();
         if blocks == 0 || place_bits > u32::BITS - FINGERPRINT_MIN_BITS {
             return None;
@@ -85,7 +93,8 @@ impl Positions {
         }
         let buckets = (0..buckets).map(|_| Bucket::default()).collect();
         let shapes = (0..blocks).map(|_| AtomicU64::new(0)).collect();
-        Some(Positions { buckets, shapes, place_bits, budget: Arc::clone(budget) })
+        let even = Even::of(extents);
+        Some(Positions { buckets, shapes, even, place_bits, budget: Arc::clone(budget) })
     }
 
     #[inline(always)]
@@ -105,35 +114,43 @@ impl Positions {
         (1 << self.place_bits) - 1
     }
 
-    /// Where a key with this hash may lie. Without a branch for each entry: which of them it is cannot be
-    /// foretold.
+    /// Blocks, and positions in them, where a key with this hash may lie. Without a branch for each entry: which of
+    /// them it is cannot be foretold.
     #[inline(always)]
-    pub fn places(&self, hash: u64) -> impl Iterator<Item = Place> {
-        let bucket = &self.bucket(hash).0;
+    pub fn places(&self, hash: u64) -> impl Iterator<Item = (u32, usize)> {
+        let words = self.bucket(hash).0.each_ref().map(|word| word.load(Ordering::Acquire));
         let pair = |lane: u32| u64::from(lane) << 32 | u64::from(lane);
         let (wanted, mask) = (pair(self.fingerprint(hash)), pair(!self.place_mask()));
         // The top bit of a lane is set where the fingerprint is the wanted one.
-        let hits = |word: &AtomicU64| {
-            let differs = (word.load(Ordering::Relaxed) ^ wanted) & mask;
+        let hits = |word: u64| {
+            let differs = (word ^ wanted) & mask;
             !(((differs & LOW) + LOW) | differs | LOW)
         };
-        let [a, b, c, d] = bucket;
+        let [a, b, c, d] = words;
         let mut hits = hits(a) >> 31 | hits(b) >> 30 | hits(c) >> 29 | hits(d) >> 28;
         std::iter::from_fn(move || {
-            while hits != 0 {
-                let bit = hits.trailing_zeros();
-                hits &= hits - 1;
-                let word = bucket[bit as usize & 3].load(Ordering::Relaxed);
-                let place = (word >> (bit & 32)) as u32 & self.place_mask();
-                let ordinal = place >> POSITION_BITS;
-                let shape = self.shapes.get(ordinal as usize)?.load(Ordering::Acquire);
-                if shape != 0 {
-                    let position = place as usize & ((1 << POSITION_BITS) - 1);
-                    return Some(Place { ordinal, position, shape: shape & SHAPE });
-                }
+            if hits == 0 {
+                return None;
             }
-            None
+            let bit = hits.trailing_zeros();
+            hits &= hits - 1;
+            let place = (words[bit as usize & 3] >> (bit & 32)) as u32 & self.place_mask();
+            let position = place as usize & ((1 << POSITION_BITS) - 1);
+            Some((place >> POSITION_BITS, position))
         })
+    }
+
+    /// The record at a place, if it can be said without a look at its block's shape.
+    #[inline(always)]
+    pub fn record(&self, ordinal: u32, position: usize) -> Option<Record> {
+        self.even.record(ordinal, position)
+    }
+
+    /// The shape of a block that has entries: see [`Layout::unpack`].
+    #[inline(always)]
+    pub fn shape(&self, ordinal: u32) -> Option<u64> {
+        let shape = self.shapes.get(ordinal as usize)?.load(Ordering::Acquire) & SHAPE;
+        (shape != 0).then_some(shape)
     }
 
     /// A search found a key with this hash in a verified block. `hash_of` is the hash of any key of it.
@@ -147,6 +164,7 @@ impl Positions {
     ) {
         let Place { ordinal, position, shape } = place;
         let Some(word) = self.shapes.get(ordinal as usize) else { return };
+        self.even.note(ordinal, layout);
         self.enter(ordinal, position, hash);
         let before = word.load(Ordering::Relaxed);
         let searches = before >> SHAPE_BITS;
@@ -195,11 +213,12 @@ impl Positions {
         }
         let entry = self.fingerprint(hash) | ordinal << POSITION_BITS | position as u32;
         for slot in &self.bucket(hash).0 {
-            let word = slot.load(Ordering::Relaxed);
+            // Whoever sees an entry sees what was noted before it, whichever thread stored the word last.
+            let word = slot.load(Ordering::Acquire);
             for shift in [0, 32] {
                 match (word >> shift) as u32 {
                     0 => {
-                        slot.store(word | u64::from(entry) << shift, Ordering::Relaxed);
+                        slot.store(word | u64::from(entry) << shift, Ordering::Release);
                         return;
                     }
                     known if known == entry => return,
@@ -228,18 +247,23 @@ mod tests {
     #[test]
     fn the_budget_is_kept_and_comes_back() {
         let budget = ResidentBudget::new(1000);
-        let one = Positions::new(10, 100, &budget).unwrap();
+        let blocks = |count: u64| -> Vec<Extent> {
+            (1..=count).map(|number| Extent::new(number * 64, 64).unwrap()).collect()
+        };
+        let one = Positions::new(&blocks(10), 100, &budget).unwrap();
         assert_eq!(one.memory_bytes(), 20 * 32 + 80);
-        assert!(Positions::new(10, 100, &budget).is_none());
+        assert!(Positions::new(&blocks(10), 100, &budget).is_none());
         drop(one);
-        assert!(Positions::new(10, 100, &budget).is_some());
-        assert!(Positions::new(0, 0, &budget).is_none(), "a table without data has none");
+        assert!(Positions::new(&blocks(10), 100, &budget).is_some());
+        assert!(Positions::new(&[], 0, &budget).is_none(), "a table without data has none");
     }
 
     #[test]
     fn a_table_of_too_many_blocks_has_none() {
         let budget = ResidentBudget::new(usize::MAX);
-        assert!(Positions::new(1 << 18, 100, &budget).is_none());
-        assert!(Positions::new((1 << 18) - 1, 100, &budget).is_some());
+        let mut blocks = vec![Extent::new(64, 64).unwrap(); 1 << 18];
+        assert!(Positions::new(&blocks, 100, &budget).is_none());
+        blocks.pop();
+        assert!(Positions::new(&blocks, 100, &budget).is_some());
     }
 }

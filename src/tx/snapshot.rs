@@ -69,6 +69,7 @@ impl Snapshot {
         source.range(keyspace, Bound::Unbounded, Bound::Unbounded)
     }
 
+    #[inline]
     fn source(&self, keyspace: &Keyspace) -> Result<Source<'_>> {
         self.view.check_open()?;
         keyspace.check(&self.db.engine, self.at)?;

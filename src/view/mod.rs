@@ -90,7 +90,7 @@ pub fn get_in<'a>(
     key: &[u8],
     at: Seqno,
 ) -> Result<Option<Option<Slice<'a>>>> {
-    let mut hash = None;
+    let hash = key_hash(keyspace, key);
     for layer in layers {
         match layer {
             Layer::Memory(memtable) => {
@@ -102,7 +102,9 @@ pub fn get_in<'a>(
                 }
             }
             Layer::Run(run) if run.max_seqno <= at => {
-                let hash = *hash.get_or_insert_with(|| key_hash(keyspace, key));
+                if let Some(value) = run.known_value(keyspace, key, hash) {
+                    return Ok(Some(Some(Slice::borrowed(value))));
+                }
                 match run.get(keyspace, key, hash)? {
                     Some(Found::Value(value)) => return Ok(Some(Some(value))),
                     Some(Found::Tombstone) => return Ok(Some(None)),

@@ -76,11 +76,30 @@ pub struct Run {
     lasts: Box<[Last]>,
 }
 
-type Last = (KeyspaceId, u64);
+/// Keyspace and head of a key in one number, which compares as they do.
+type Last = u128;
+
+#[inline]
+fn last(keyspace: KeyspaceId, head: u64) -> Last {
+    u128::from(keyspace.get()) << 64 | u128::from(head)
+}
 
 /// See [`Run::lasts`]; a table that reaches to the end of its keyspace comes last.
 fn last_of(meta: &TableMeta) -> Last {
-    (meta.last.0, meta.last.1.as_deref().map_or(u64::MAX, head))
+    last(meta.last.0, meta.last.1.as_deref().map_or(u64::MAX, head))
+}
+
+/// How many are less than `wanted`. Takes the same steps for every one, so that no step is guessed wrong.
+#[inline(always)]
+fn count_below(lasts: &[Last], wanted: Last) -> usize {
+    let (mut from, mut left) = (0, lasts.len());
+    while left > 1 {
+        let half = left / 2;
+        // Not an `if`, which would become a branch.
+        from += half & usize::from(lasts[from + half - 1] < wanted).wrapping_neg();
+        left -= half;
+    }
+    from + usize::from(lasts.get(from).is_some_and(|last| *last < wanted))
 }
 
 /// The first of these tables that does not end before the key; their number if all do.
@@ -91,8 +110,8 @@ fn first_reaching(
     keyspace: KeyspaceId,
     key: &[u8],
 ) -> usize {
-    let wanted = (keyspace, head(key));
-    let from = lasts.partition_point(|last| *last < wanted);
+    let wanted = last(keyspace, head(key));
+    let from = count_below(lasts, wanted);
     if lasts.get(from) != Some(&wanted) {
         return from;
     }
@@ -139,8 +158,14 @@ impl Run {
         }
     }
 
+    /// The value of a key, if a table knows where it lies. `None` says nothing.
+    #[inline(always)]
+    pub fn known_value(&self, keyspace: KeyspaceId, key: &[u8], hash: u64) -> Option<&[u8]> {
+        self.table_near(keyspace, key)?.known_value(keyspace, key, hash)
+    }
+
     /// Looks a key up. `None`: the run says nothing of it.
-    #[inline]
+    #[inline(never)]
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8], hash: u64) -> Result<Option<Found<'_>>> {
         let Some(table) = self.table_near(keyspace, key) else { return Ok(None) };
         if let Some(found) = table.get_known(keyspace, key, hash)? {
@@ -179,11 +204,11 @@ impl Run {
 
     fn places_of(&self, keyspace: KeyspaceId) -> std::ops::Range<usize> {
         let first = self.tables.first().map(|table| table.meta().first.0);
-        let last = self.lasts.last().map(|last| last.0);
-        if first == Some(keyspace) && last == Some(keyspace) {
+        let last_keyspace = self.tables.last().map(|table| table.meta().last.0);
+        if first == Some(keyspace) && last_keyspace == Some(keyspace) {
             return 0..self.tables.len();
         }
-        let from = self.lasts.partition_point(|last| last.0 < keyspace);
+        let from = count_below(&self.lasts, last(keyspace, 0));
         let to = self.tables.partition_point(|t| t.meta().first.0 <= keyspace);
         from..to.max(from)
     }
