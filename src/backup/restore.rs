@@ -21,6 +21,7 @@ use crate::engine::{Home, live_table};
 use crate::error::{Error, Result};
 use crate::fresh;
 use crate::fs::FileSystem;
+use crate::fs::removal::Remover;
 use crate::manifest::{Manifest, RunEntry};
 use crate::options::{Builder, Sizes};
 use crate::recovery::plan::table_metas;
@@ -373,8 +374,8 @@ fn merge_base(
     let own = repository.join(backup_name(record.number));
     let options = Builder::default().read_mode(ReadMode::Pread);
     let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
-    let tenure = Arc::default();
-    let home = Home { fs: writer.fs, dir: repository, tenure: &tenure };
+    let remover = Arc::new(Remover::new(writer.fs.clone(), Arc::default()));
+    let home = Home { fs: writer.fs, dir: repository, remover: &remover };
     let metas = table_metas(&own, &record.manifest)?;
     let mut runs = Vec::new();
     for (index, run) in record.manifest.runs.iter().enumerate() {

@@ -110,6 +110,10 @@ impl Background {
                 threads.push(thread);
             }
         }
+        if threads.len() == bodies.len() {
+            let shared = self.shared.clone();
+            engine.remover.attach(move || shared.merger.ring());
+        }
     }
 
     /// Stops the threads and waits for them.
@@ -187,6 +191,11 @@ fn flush_all_and_wake(engine: &Engine, shared: &Shared) -> Result<()> {
 }
 
 fn run_merger(engine: &Engine, shared: &Shared) {
+    merge_until_the_end(engine, shared);
+    engine.remover.detach();
+}
+
+fn merge_until_the_end(engine: &Engine, shared: &Shared) {
     let mut pause = None;
     loop {
         shared.merger.wait(pause);
@@ -194,6 +203,7 @@ fn run_merger(engine: &Engine, shared: &Shared) {
             if shared.stopping.load(Ordering::Acquire) || engine.log.is_poisoned() {
                 return;
             }
+            engine.remover.run();
             pause = match engine.merge_due(shared.resting.load(Ordering::Acquire)) {
                 Ok(true) => continue,
                 Ok(false) => None,
@@ -348,6 +358,7 @@ impl Engine {
         }
         // Behind the gate a close may have passed.
         let _held = self.tenure.hold()?;
+        self.remover.run();
         self.space.shrink().map_err(|e| self.or_poison_if_sync(e))
     }
 }

@@ -133,6 +133,8 @@ impl Engine {
     }
 
     fn merge_may_go_on(&self) -> Result<()> {
+        // The space of tables that somebody read until now is not kept for the length of a merge.
+        self.remover.run();
         self.log.check()?;
         self.check_open()
     }

@@ -128,7 +128,7 @@ impl TableWriter<'_> {
     /// Removes a table file that nothing names.
     pub fn discard(&self, file_id: FileId) {
         // If it cannot be removed, it is an orphan, which the next open removes.
-        let _ = self.fs.remove(&self.dir.join(names::table_name(file_id)));
+        let _ = self.fs.remove_large(&self.dir.join(names::table_name(file_id)));
     }
 
     /// A table that was started here and not ended. Not one that could not be started: its name may be

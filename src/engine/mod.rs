@@ -30,6 +30,7 @@ pub use publish::{PublishError, write_manifest};
 use crate::catalog::Catalog;
 use crate::checkpoint::{Allowance, Background};
 use crate::error::{Error, Result};
+use crate::fs::removal::Remover;
 use crate::fs::tenure::Tenure;
 use crate::fs::{FileSystem, LockGuard};
 use crate::manifest::{Manifest, names};
@@ -81,6 +82,8 @@ pub struct Engine {
     next_file_id: AtomicU64,
     /// Held by what makes or removes files without the gate.
     pub tenure: Arc<Tenure>,
+    /// Takes tables that are listed and read no more.
+    pub remover: Arc<Remover>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
     closed: AtomicBool,
     /// How the close ended.
@@ -160,7 +163,7 @@ impl Engine {
 
     /// A table of this database, not opened yet.
     pub fn live_table(&self, meta: TableMeta) -> Arc<LiveTable> {
-        let home = Home { fs: &self.fs, dir: &self.dir, tenure: &self.tenure };
+        let home = Home { fs: &self.fs, dir: &self.dir, remover: &self.remover };
         live_table(home, self.database, meta, &self.options, &self.cache)
     }
 
@@ -229,12 +232,12 @@ impl Engine {
     }
 }
 
-/// Where tables lie, and how long that is ours.
+/// Where tables lie, and who removes them.
 #[derive(Clone, Copy)]
 pub struct Home<'a> {
     pub fs: &'a Arc<dyn FileSystem>,
     pub dir: &'a Path,
-    pub tenure: &'a Arc<Tenure>,
+    pub remover: &'a Arc<Remover>,
 }
 
 /// A table of a database, not opened yet.
@@ -245,9 +248,8 @@ pub fn live_table(
     options: &Builder,
     cache: &Arc<BlockCache>,
 ) -> Arc<LiveTable> {
-    let Home { fs, dir, tenure } = home;
+    let Home { fs, dir, remover } = home;
     let path = dir.join(names::table_name(meta.file_id));
-    let table =
-        Table::new(fs.clone(), path.clone(), database, meta, options.read_mode, cache.clone());
-    Arc::new(LiveTable::new(table, fs.clone(), path, tenure.clone()))
+    let table = Table::new(fs.clone(), path, database, meta, options.read_mode, cache.clone());
+    Arc::new(LiveTable::new(table, remover.clone()))
 }

@@ -8,7 +8,7 @@ use crate::checkpoint::flush::run_entry;
 use crate::checkpoint::write::{Purpose, TableWriter};
 use crate::checkpoint::{Allowance, Background};
 use crate::error::{Error, Result};
-use crate::fs::tenure::Tenure;
+use crate::fs::removal::Remover;
 use crate::fs::{self, Barrier, FileSystem, LockGuard, PathKind};
 use crate::lock;
 use crate::manifest::Manifest;
@@ -237,8 +237,9 @@ fn create(options: Builder, dir: &Path, lock: Box<dyn LockGuard>) -> Result<Engi
         written: Vec::new(),
     };
     let cache = options.table_cache();
-    let tenure = Arc::default();
-    let parts = Parts { rebuilt, recovery: report, cache, tenure, lock: Some(lock), archive };
+    let remover = Remover::new(options.file_system.clone(), Arc::default());
+    let remover = Arc::new(remover);
+    let parts = Parts { rebuilt, recovery: report, cache, remover, lock: Some(lock), archive };
     Ok(build(options, dir, manifest, parts))
 }
 
@@ -270,8 +271,8 @@ fn assemble(
         counters: &counters,
         purpose: Purpose::Recovery,
     };
-    let tenure = Arc::default();
-    let home = Home { fs: &fs, dir, tenure: &tenure };
+    let remover = Arc::new(Remover::new(fs.clone(), Arc::default()));
+    let home = Home { fs: &fs, dir, remover: &remover };
     let open = |meta| live_table(home, found.manifest.database, meta, &options, &cache);
     let mut rebuilt = match rebuild(writer, &open, &found, to_tables) {
         Err(Error::NoSpace { .. }) if to_tables => {
@@ -317,7 +318,7 @@ fn assemble(
         live_log: !to_tables && found.transactions > 0,
         must_start: to_tables,
     };
-    let parts = Parts { rebuilt, recovery: report, cache, tenure, lock, archive };
+    let parts = Parts { rebuilt, recovery: report, cache, remover, lock, archive };
     Ok(build(options, dir, found.manifest, parts))
 }
 
@@ -326,13 +327,13 @@ struct Parts {
     rebuilt: Rebuilt,
     recovery: RecoveryReport,
     cache: Arc<BlockCache>,
-    tenure: Arc<Tenure>,
+    remover: Arc<Remover>,
     lock: Option<Box<dyn LockGuard>>,
     archive: Option<Archive>,
 }
 
 fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engine {
-    let Parts { rebuilt, recovery, cache, tenure, lock, archive } = parts;
+    let Parts { rebuilt, recovery, cache, remover, lock, archive } = parts;
     let fs = options.file_system.clone();
     let counters = Arc::new(Counters::default());
     let database = manifest.database;
@@ -372,7 +373,8 @@ fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engi
         cache,
         flush_failure: Mutex::new(None),
         next_file_id: AtomicU64::new(rebuilt.next_file_id.get()),
-        tenure,
+        tenure: remover.tenure().clone(),
+        remover,
         lock: Mutex::new(lock),
         closed: AtomicBool::new(false),
         closing: Mutex::new(None),

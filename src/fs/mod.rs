@@ -16,6 +16,7 @@
 
 mod barrier;
 pub mod os;
+pub(crate) mod removal;
 pub mod sim;
 pub(crate) mod tenure;
 #[cfg(test)]
@@ -112,6 +113,11 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file's name. Open handles stay usable.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes the name of a file that may be large. Where its blocks go with it, they go in steps: a file system frees
+    /// a whole file at once, and syncs of other files wait for that.
+    fn remove_large(&self, path: &Path) -> io::Result<()> {
+        self.remove(path)
+    }
     /// Makes the names of a directory durable.
     fn sync_dir(&self, dir: &Path, barrier: Barrier) -> io::Result<()>;
     /// Takes the exclusive lock on the file at `path` (created if missing) and writes this process's id

@@ -319,6 +319,52 @@ fn names_of_the_system_that_lead_nowhere_are_taken() {
     fs.sync_dir(Path::new(""), Barrier::CreateParent).unwrap();
 }
 
+/// Freed in steps, and only if nobody can notice.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_large_file_goes_and_those_who_have_it_open_or_mapped_or_linked_keep_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let fs = OsFileSystem::new();
+    let bytes: Vec<u8> = (0..5_000_001_u32).map(|n| (n / 7) as u8).collect();
+    for name in ["alone", "open", "mapped", "linked"] {
+        put(&fs, &path(name), &bytes);
+        let open = (name == "open").then(|| fs.open(&path(name), OpenMode::Read).unwrap());
+        let map = (name == "mapped").then(|| {
+            let file = fs.open(&path(name), OpenMode::Read).unwrap();
+            file.map(bytes.len() as u64).unwrap()
+        });
+        if name == "linked" {
+            std::fs::hard_link(path(name), path("other name")).unwrap();
+        }
+        fs.remove_large(&path(name)).unwrap();
+        assert_eq!(fs.kind(&path(name)).unwrap(), PathKind::Missing);
+        if let Some(file) = open {
+            assert_eq!(file.len().unwrap(), bytes.len() as u64);
+        }
+        assert!(map.is_none_or(|map| map[..] == bytes[..]));
+        assert!(name != "linked" || get(&fs, &path("other name")) == bytes);
+    }
+    assert_eq!(fs.remove_large(&path("alone")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    fs.create_dir(&path("directory")).unwrap();
+    assert!(fs.remove_large(&path("directory")).is_err());
+}
+
+/// It is about to be cut, perhaps: what is read of it could be anything.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_lost_its_name_while_it_was_opened_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let fs = OsFileSystem::new();
+    put(&fs, &path, b"here");
+    let file = std::fs::File::open(&path).unwrap();
+    fs.remove(&path).unwrap();
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
+    let again = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
+    assert_eq!(fs.open(&again, OpenMode::Read).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
 fn acquired(fs: &dyn FileSystem, path: &Path) -> Box<dyn LockGuard> {
     match fs.lock(path).unwrap() {
         LockOutcome::Acquired(guard) => guard,

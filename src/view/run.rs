@@ -7,8 +7,7 @@
 use super::count::Deltas;
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::error::Result;
-use crate::fs::FileSystem;
-use crate::fs::tenure::Tenure;
+use crate::fs::removal::Remover;
 use crate::slice::Slice;
 use crate::sync::engine::{AtomicBool, Ordering};
 use crate::table::{Found, Table, TableCursor, TableMeta, Window, head, key_hash};
@@ -21,26 +20,28 @@ use std::sync::Arc;
 /// its file is removed, while the directory is ours.
 #[derive(Debug)]
 pub struct LiveTable {
+    // Dropped first, so that the file is neither open nor mapped when it is removed.
     table: Table,
-    fs: Arc<dyn FileSystem>,
+    end: TableEnd,
+}
+
+/// What becomes of the file in the end.
+#[derive(Debug)]
+struct TableEnd {
     path: PathBuf,
-    tenure: Arc<Tenure>,
+    remover: Arc<Remover>,
     obsolete: AtomicBool,
 }
 
 impl LiveTable {
-    pub fn new(
-        table: Table,
-        fs: Arc<dyn FileSystem>,
-        path: PathBuf,
-        tenure: Arc<Tenure>,
-    ) -> LiveTable {
-        LiveTable { table, fs, path, tenure, obsolete: AtomicBool::new(false) }
+    pub fn new(table: Table, remover: Arc<Remover>) -> LiveTable {
+        let path = table.path().to_path_buf();
+        LiveTable { table, end: TableEnd { path, remover, obsolete: AtomicBool::new(false) } }
     }
 
     /// The file goes when the last reader has. A durable manifest must have stopped listing it.
     pub fn retire(&self) {
-        self.obsolete.store(true, Ordering::Release);
+        self.end.obsolete.store(true, Ordering::Release);
     }
 }
 
@@ -51,13 +52,10 @@ impl Deref for LiveTable {
     }
 }
 
-impl Drop for LiveTable {
+impl Drop for TableEnd {
     fn drop(&mut self) {
-        if self.obsolete.load(Ordering::Acquire)
-            && let Ok(_held) = self.tenure.hold()
-        {
-            // If it fails, the file stays as an orphan, and the next open removes it.
-            let _ = self.fs.remove(&self.path);
+        if self.obsolete.load(Ordering::Acquire) {
+            self.remover.remove(&self.path);
         }
     }
 }

@@ -8,21 +8,28 @@ use highwater::fs::{
     Barrier, DirEntry, File, FileSystem, Holder, Join, LockOutcome, Mapping, OpenMode, PathKind,
 };
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 use std::time::Duration;
 
-/// Decides who waits.
+/// Decides who waits, and keeps in mind who removed what.
 #[derive(Debug)]
 pub struct Pauses {
     seed: u64,
     calls: AtomicU64,
+    removals: Mutex<Vec<(PathBuf, ThreadId)>>,
 }
 
 impl Pauses {
     pub fn new(seed: u64) -> Arc<Pauses> {
-        Arc::new(Pauses { seed, calls: AtomicU64::new(0) })
+        Arc::new(Pauses { seed, calls: AtomicU64::new(0), removals: Mutex::default() })
+    }
+
+    /// The files that were removed, and by whom.
+    pub fn removals(&self) -> Vec<(PathBuf, ThreadId)> {
+        self.removals.lock().unwrap().clone()
     }
 
     /// Waits, or not.
@@ -76,6 +83,7 @@ impl FileSystem for JitteryDisk {
         self.disk().rename(from, to)
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.pauses.removals.lock().unwrap().push((path.to_owned(), std::thread::current().id()));
         self.disk().remove(path)
     }
     fn sync_dir(&self, dir: &Path, barrier: Barrier) -> io::Result<()> {

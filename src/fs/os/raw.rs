@@ -14,10 +14,10 @@ pub(super) fn map(file: &File, len: usize) -> io::Result<memmap2::Mmap> {
     unsafe { memmap2::MmapOptions::new().len(len).map(file) }
 }
 
-#[cfg(target_os = "linux")]
-pub(super) use linux::start_writeback;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use linux::{allocate, lock_exclusive, lock_is_held, unlock};
+#[cfg(target_os = "linux")]
+pub(super) use linux::{is_only_handle, start_writeback};
 
 /// Whether the system allocated the room. Here it cannot.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -92,6 +92,20 @@ mod linux {
         unsafe {
             libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE)
         };
+    }
+
+    /// Whether nobody else, in this process or another, has the file open or mapped. The file has no name, so that
+    /// it stays so. False where the system does not tell.
+    ///
+    /// A lease for writing is what Linux gives to the only one who has a file open; it is given back at once.
+    #[cfg(target_os = "linux")]
+    pub fn is_only_handle(file: &File) -> bool {
+        // SAFETY: the descriptor is open as long as `file` is borrowed; the calls take no pointers.
+        unsafe {
+            let fd = file.as_raw_fd();
+            libc::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK) == 0
+                && libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) == 0
+        }
     }
 
     fn lock_call(file: &File, command: libc::c_int, kind: libc::c_int) -> io::Result<LockRange> {
