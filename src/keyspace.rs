@@ -118,11 +118,11 @@ impl Keyspace {
         let applied = {
             let mut writer = engine.writer.lock();
             self.check_live(engine)?;
-            let mut operations = std::mem::take(&mut writer.scratch);
+            let mut operations = std::mem::take(&mut writer.leavings.buffer);
             operations.clear();
             operation.encode(&mut operations);
             let applied = commit_operations(engine, &mut writer, &operations);
-            writer.scratch = operations;
+            writer.leavings.buffer = operations;
             if let Operation::Put { keyspace, key, .. } = &operation {
                 writer.popped.inserted(*keyspace, key);
             }

@@ -29,7 +29,7 @@ pub struct Applied {
 }
 
 /// Log bytes that may wait in memory for a `Memory` commit before they are written.
-const PENDING_LOG_LIMIT_BYTES: usize = 4 << 20;
+const UNWRITTEN_LOG_LIMIT_BYTES: u64 = 4 << 20;
 /// Commits of this fraction of a group or more are on their way to the disk while they are applied.
 const STARTED_FRACTION: usize = 8;
 /// The reserve grows in steps of this size, in bytes.
@@ -162,7 +162,7 @@ impl Engine {
                 self.log.show(applied.seqno)?;
             }
             Durability::Memory => {
-                if self.log.pending_bytes() > PENDING_LOG_LIMIT_BYTES {
+                if self.log.unwritten_bytes(applied.lsn) > UNWRITTEN_LOG_LIMIT_BYTES {
                     self.log.flush(applied.lsn, Reach::Written)?;
                 }
                 self.log.show(applied.seqno)?;
@@ -203,16 +203,20 @@ impl Engine {
             (false, false) => self.start_epoch(writer)?,
         }
         self.pace(writer, bytes);
-        let own_log = self.log.end().get().saturating_sub(writer.active_from.get());
+        let mut end = self.log.end();
+        let own_log = end.get().saturating_sub(writer.active_from.get());
         let live_log = writer.older_log_bytes + own_log;
         let active_bytes = writer.active.bytes();
         let large =
             active_bytes > self.options.active_limit() || live_log > self.options.live_log_limit();
-        if large && self.wait_for_memory(freeing)? {
-            self.freeze(writer);
-            self.background.wake_flusher();
+        if large {
+            if self.wait_for_memory(freeing)? {
+                self.freeze(writer);
+                self.background.wake_flusher();
+            }
+            end = self.log.end();
         }
-        let reserve = || self.space.reserve(self.log.end(), bytes as u64, freeing);
+        let reserve = || self.space.reserve(end, bytes as u64, freeing);
         match reserve() {
             Err(Error::NoSpace { .. }) if freeing && self.space.reserve.spend() => reserve(),
             outcome => outcome,

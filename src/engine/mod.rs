@@ -41,6 +41,7 @@ use crate::sync::engine::{
     self as sync, AtomicBool, AtomicU64, Condvar, Gate, Mutex, Ordering, RwLock,
 };
 use crate::table::{BlockCache, Table, TableMeta};
+use crate::tx::write_set::Leavings;
 use crate::types::{DatabaseId, FileId, Lsn, Seqno};
 use crate::view::{Layer, LiveTable, MemoryLayer, Run, View};
 use crate::wal::log::Log;
@@ -99,8 +100,8 @@ pub struct Writer {
     pub last_seqno: Seqno,
     /// An epoch was started, so that the log takes groups.
     pub started: bool,
-    /// Encoded operations of the commit under way; kept for its capacity.
-    pub scratch: Vec<u8>,
+    /// Of the last commit, for the next one.
+    pub leavings: Leavings,
     /// Where the log of this epoch stood when the active memtable was made.
     pub active_from: Lsn,
     /// Bytes of older epochs' log whose commits are in the active memtable.

@@ -347,7 +347,7 @@ fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engi
             active: rebuilt.memtable,
             last_seqno: rebuilt.last_seqno,
             started: false,
-            scratch: Vec::new(),
+            leavings: Default::default(),
             active_from: manifest.checkpoint_lsn,
             older_log_bytes: 0,
             unpaced_bytes: 0,

@@ -203,6 +203,11 @@ impl Memtable {
         self.arena.bytes() + self.filter.bytes() + self.directory.bytes()
     }
 
+    /// Whether it is as it was made: nobody ever wrote to it.
+    pub fn is_untouched(&self) -> bool {
+        self.is_empty() && self.arena.bytes() == 0 && self.directory.iter().next().is_none()
+    }
+
     /// Number of versions that were inserted.
     pub fn entries(&self) -> u64 {
         self.counts.entries.load(Ordering::Relaxed)

@@ -174,18 +174,19 @@ impl Keys {
         let head = head_of(rest);
         // All slots, without a branch; the ones that are not published are masked out afterwards. The
         // number of smaller heads is the place, whatever slots they are in.
-        let (mut smaller, mut equal) = (0u32, 0u32);
+        let mut smaller = 0u32;
         for slot in (0..SLOTS).rev() {
             let other = self.heads[slot].load(Ordering::Relaxed);
             smaller = (smaller << 1) | u32::from(other < head);
-            equal = (equal << 1) | u32::from(other == head);
         }
         let published = (1u32 << order.count()) - 1;
         let index = (smaller & published).count_ones() as usize;
-        match (equal & published).count_ones() as usize {
-            0 => Found { index, exact: false },
-            run => self.search_run(order, rest, index, run),
+        let is_equal = |index| index < order.count() && self.head(order, index) == head;
+        if !is_equal(index) {
+            return Found { index, exact: false };
         }
+        let run = (index..).take_while(|index| is_equal(*index)).count();
+        self.search_run(order, rest, index, run)
     }
 
     /// Asks for the cache lines that a search will need after the heads.

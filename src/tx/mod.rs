@@ -10,6 +10,7 @@
 //! Invariants: a transaction sees its own writes above one point of the database; dropping it leaves no
 //! trace; a read never waits.
 
+mod changed;
 pub mod extract;
 pub mod optimistic;
 pub mod pops;
@@ -17,6 +18,7 @@ pub mod read_set;
 pub mod reader;
 mod reads;
 pub mod snapshot;
+mod spill;
 pub mod staged;
 pub mod ticket;
 pub mod write;

@@ -12,7 +12,7 @@ use super::read_set::ReadSet;
 use super::reads::{Source, bounds_of, read_methods};
 use super::ticket::Ticket;
 use super::write::write_methods;
-use super::write_set::{Savepoint, WriteSet};
+use super::write_set::{Leavings, Savepoint, WriteSet};
 use crate::cursor::RangeTombstone;
 use crate::db::Database;
 use crate::engine::Applied;
@@ -67,7 +67,7 @@ impl OptimisticTx {
         OptimisticTx {
             view,
             at,
-            set: WriteSet::new(db.engine.clone(), Vec::new()),
+            set: WriteSet::new(db.engine.clone(), Leavings::default()),
             edges: Edges::default(),
             read: Vec::new(),
             reads: Mutex::default(),
@@ -152,7 +152,7 @@ impl OptimisticTx {
         let mut writer = engine.writer.lock();
         {
             let catalog = engine.catalog.read();
-            let mut changed = self.set.keyspaces().iter().filter_map(|id| catalog.get(*id));
+            let mut changed = self.set.keyspaces().iter().filter_map(|id| catalog.get(id));
             changed.try_for_each(|keyspace| keyspace.check_readable(Seqno::MAX))?;
         }
         if writer.last_seqno > self.at
@@ -163,7 +163,7 @@ impl OptimisticTx {
             return Err(Error::Conflict);
         }
         let applied = self.set.commit(&mut writer);
-        self.set.keyspaces().iter().for_each(|keyspace| writer.popped.set(*keyspace, None));
+        self.set.keyspaces().iter().for_each(|keyspace| writer.popped.set(keyspace, None));
         applied.map(Some)
     }
 

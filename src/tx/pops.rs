@@ -75,8 +75,8 @@ impl Edges {
     }
 
     /// What is known of a keyspace once the transaction commits.
-    pub fn bounds(&self, keyspace: KeyspaceId) -> Option<Bounds> {
-        let edges = self.edges.lock();
+    pub fn bounds(&mut self, keyspace: KeyspaceId) -> Option<Bounds> {
+        let edges = self.edges.get_mut();
         // An insertion would have made an edge of what is known.
         let Some(edge) = edges.get(&keyspace) else { return self.known.get(keyspace).cloned() };
         let bounds = Bounds { front: edge.front.bound.clone(), back: edge.back.bound.clone() };

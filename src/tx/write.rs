@@ -235,13 +235,13 @@ impl WriteTx {
         let mut writer = db.engine.writer.lock_arc();
         db.engine.check_writable()?;
         let at = writer.last_seqno;
-        let buffer = std::mem::take(&mut writer.scratch);
+        let leavings = std::mem::take(&mut writer.leavings);
         let popped = writer.popped.clone();
         Ok(WriteTx {
             view: db.engine.view.load_full(),
             writer,
             at,
-            set: WriteSet::new(db.engine.clone(), buffer),
+            set: WriteSet::new(db.engine.clone(), leavings),
             edges: Edges::new(popped),
             read: Vec::new(),
             durability: db.engine.options.durability,
@@ -326,9 +326,9 @@ impl WriteTx {
             return Ok(Placed::Nothing(self.db.engine.log.end()));
         }
         let applied = self.set.commit(&mut self.writer);
-        for keyspace in self.set.keyspaces() {
-            let bounds = applied.is_ok().then(|| self.edges.bounds(*keyspace)).flatten();
-            self.writer.popped.set(*keyspace, bounds);
+        for keyspace in self.set.keyspaces().iter() {
+            let bounds = applied.is_ok().then(|| self.edges.bounds(keyspace)).flatten();
+            self.writer.popped.set(keyspace, bounds);
         }
         applied.map(Placed::Commit)
     }

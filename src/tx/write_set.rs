@@ -12,8 +12,9 @@
 //! Invariants: spilled tables are unlisted, and need no sync, until the commit installs them; a set that is
 //! dropped removes them. While changes are staged there is a memtable on top of the layers.
 
+use super::changed::Changed;
 use super::staged::Staged;
-use crate::checkpoint::write::{Purpose, UnsyncedTable};
+use crate::checkpoint::write::UnsyncedTable;
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::engine::{Applied, Engine, Writer};
 use crate::error::{Error, Result};
@@ -21,9 +22,9 @@ use crate::memtable::Memtable;
 use crate::recovery::apply::{ApplyError, apply_operations};
 use crate::sync::engine::Mutex;
 use crate::types::{KeyspaceId, Seqno};
-use crate::view::{Layer, LiveTable, MemoryLayer, Run, runs_of};
+use crate::view::{Layer, MemoryLayer};
 use crate::wal::operation::Operation;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,8 +34,6 @@ const OWN: Seqno = Seqno(1);
 const STAGED_VALUE_MAX_BYTES: usize = 64 << 10;
 /// Staged changes take no more than this, whatever the budget: places in them are 32 bits.
 const STAGED_MAX_BYTES: usize = 1 << 30;
-/// Spilled tables that may wait for their sync.
-const UNSYNCED_MAX: usize = 4;
 /// After so many changes without a read between them the next ones are staged.
 const STAGE_AFTER: u32 = 256;
 
@@ -45,14 +44,26 @@ pub struct Savepoint {
     serial: u64,
 }
 
+/// What a set leaves to the next one, which need not take memory for it then.
+#[derive(Debug, Default)]
+pub struct Leavings {
+    /// For encoded operations. Its content does not matter.
+    pub buffer: Vec<u8>,
+    /// One memtable that nothing was written to, or nothing. Making one takes as long as placing a small commit in
+    /// the log, and most sets write nothing into theirs.
+    layers: Vec<Layer>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct WriteSet {
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
     /// Newest first. The first is the memtable that takes changes, once there are any.
-    layers: Vec<Layer>,
+    pub(super) layers: Vec<Layer>,
+    /// The first layer, untouched, or nothing.
+    unused: Vec<Layer>,
     /// Changes above all layers. Empty unless `staging`.
-    staged: Mutex<Staged>,
+    pub(super) staged: Mutex<Staged>,
     /// What the staged changes may take before they are spilled, in bytes.
     staged_limit: usize,
     /// Changes are staged.
@@ -61,23 +72,25 @@ pub struct WriteSet {
     read: AtomicBool,
     /// Changes without a read between them that were not staged.
     unread: u32,
-    spilled: bool,
+    pub(super) spilled: bool,
     /// Spilled tables that are not synced yet, oldest first; some may have been rolled back.
-    unsynced: VecDeque<UnsyncedTable>,
+    pub(super) unsynced: VecDeque<UnsyncedTable>,
     serial: u64,
     savepoints: Vec<Savepoint>,
     /// Keyspaces that it changes (also what was rolled back counts).
-    keyspaces: BTreeSet<KeyspaceId>,
+    keyspaces: Changed,
     /// Something that should be here could not be put here.
     failed: Option<Error>,
 }
 
 impl WriteSet {
-    /// An empty set that uses `buffer` for its changes.
-    pub fn new(engine: Arc<Engine>, buffer: Vec<u8>) -> WriteSet {
+    /// An empty set that uses what another one left.
+    pub fn new(engine: Arc<Engine>, leavings: Leavings) -> WriteSet {
+        let Leavings { buffer, layers } = leavings;
         WriteSet {
             engine,
             layers: Vec::new(),
+            unused: layers,
             staged: Mutex::new(Staged::with_buffer(buffer)),
             staged_limit: 0,
             staging: AtomicBool::new(true),
@@ -87,7 +100,7 @@ impl WriteSet {
             unsynced: VecDeque::new(),
             serial: 0,
             savepoints: Vec::new(),
-            keyspaces: BTreeSet::new(),
+            keyspaces: Changed::default(),
             failed: None,
         }
     }
@@ -106,9 +119,9 @@ impl WriteSet {
     }
 
     /// Whether nothing was changed.
-    pub fn is_empty(&self) -> bool {
+    pub fn is_empty(&mut self) -> bool {
         self.failed.is_none()
-            && self.staged.lock().is_empty()
+            && self.staged.get_mut().is_empty()
             && self.layers.iter().all(|layer| match layer {
                 Layer::Memory(memtable) => memtable.is_empty(),
                 Layer::Run(_) => false,
@@ -128,9 +141,7 @@ impl WriteSet {
 
     #[inline]
     fn change(&mut self, keyspace: KeyspaceId, key: &[u8], value: Option<&[u8]>) -> Result<()> {
-        if self.keyspaces.last() != Some(&keyspace) {
-            self.keyspaces.insert(keyspace);
-        }
+        self.keyspaces.add(keyspace);
         let fits = value.is_none_or(|value| value.len() <= STAGED_VALUE_MAX_BYTES);
         if !(*self.staging.get_mut() && fits) {
             return self.change_memtable(keyspace, key, value);
@@ -220,16 +231,14 @@ impl WriteSet {
     }
 
     /// The keyspaces that it changes.
-    pub fn keyspaces(&self) -> &BTreeSet<KeyspaceId> {
+    pub fn keyspaces(&self) -> &Changed {
         &self.keyspaces
     }
 
     /// Before a change of a memtable: room is made first, so that a full disk changes nothing.
     fn prepare(&mut self, keyspace: KeyspaceId) -> Result<()> {
         self.pour()?;
-        if self.keyspaces.last() != Some(&keyspace) {
-            self.keyspaces.insert(keyspace);
-        }
+        self.keyspaces.add(keyspace);
         self.spill_if_large()
     }
 
@@ -296,7 +305,12 @@ impl WriteSet {
         let outcome = commit_operations(&engine, writer, &operations);
         // A large buffer is not kept for small commits.
         if operations.capacity() <= SCRATCH_MAX_BYTES {
-            writer.scratch = operations;
+            writer.leavings.buffer = operations;
+        }
+        if let [Layer::Memory(layer)] = &mut self.layers[..]
+            && Arc::get_mut(layer).is_some_and(|layer| layer.is_untouched())
+        {
+            writer.leavings.layers = std::mem::take(&mut self.layers);
         }
         outcome
     }
@@ -326,40 +340,9 @@ impl WriteSet {
         }
     }
 
-    /// Spills what is left in memory, makes all tables durable, and installs them with one record.
-    fn install(&mut self, writer: &mut Writer) -> Result<Applied> {
-        self.spill_all()?;
-        self.sync_spilled(0)?;
-        let engine = self.engine.clone();
-        let tables = engine.table_writer(Purpose::Spill);
-        tables.sync_names().map_err(|e| engine.or_poison_if_sync(e))?;
-        let tables: Vec<Arc<LiveTable>> = self
-            .layers
-            .iter()
-            .rev()
-            .filter_map(|layer| match layer {
-                Layer::Run(run) => run.tables.first().cloned(),
-                Layer::Memory(_) => None,
-            })
-            .collect();
-        let mut operations = Vec::new();
-        for table in &tables {
-            let mut meta = Vec::new();
-            table.meta().encode(&mut meta);
-            Operation::InstallTable { meta: &meta }.encode(&mut operations);
-        }
-        let applied = engine.install(writer, &operations, |seqno| runs_of(tables, seqno));
-        match &applied {
-            // The tables are the database's now. After poison the log may name them too.
-            Ok(_) | Err(Error::Poisoned { .. }) => self.layers.clear(),
-            Err(_) => {}
-        }
-        applied
-    }
-
-    fn top(&mut self) -> &Arc<MemoryLayer> {
+    pub(super) fn top(&mut self) -> &Arc<MemoryLayer> {
         if !matches!(self.layers.first(), Some(Layer::Memory(_))) {
-            self.layers.insert(0, Layer::Memory(Arc::new(MemoryLayer::default())));
+            self.put_top();
         }
         match self.layers.first() {
             Some(Layer::Memory(memtable)) => memtable,
@@ -367,84 +350,18 @@ impl WriteSet {
         }
     }
 
-    fn memory_bytes(&mut self) -> usize {
+    #[cold]
+    fn put_top(&mut self) {
+        if self.layers.is_empty() {
+            self.layers = std::mem::take(&mut self.unused);
+        }
+        if !matches!(self.layers.first(), Some(Layer::Memory(_))) {
+            self.layers.insert(0, Layer::Memory(Arc::default()));
+        }
+    }
+
+    pub(super) fn memory_bytes(&mut self) -> usize {
         self.layers.iter().map(memory_bytes).sum::<usize>() + self.staged.get_mut().bytes()
-    }
-
-    fn spill_if_large(&mut self) -> Result<()> {
-        if self.memory_bytes() <= self.engine.options.write_set_limit() {
-            return Ok(());
-        }
-        self.spill_all()
-    }
-
-    /// Turns everything in memory into tables.
-    fn spill_all(&mut self) -> Result<()> {
-        let outcome = (0..self.layers.len())
-            .try_for_each(|index| self.spill(index))
-            .and_then(|()| self.spill_staged());
-        self.top();
-        outcome
-    }
-
-    fn spill_staged(&mut self) -> Result<()> {
-        let staged = self.staged.get_mut();
-        if staged.is_empty() {
-            return Ok(());
-        }
-        let engine = &self.engine;
-        let sorted = staged.sort();
-        let written = {
-            let _held = engine.tenure.hold()?;
-            let writer = engine.table_writer(Purpose::Spill);
-            writer.write_changes(sorted.changes(), engine.take_file_id())
-        };
-        let Some((meta, unsynced)) = written? else { return Ok(()) };
-        drop(sorted);
-        staged.clear();
-        self.unsynced.push_back(unsynced);
-        engine.counters.spills.add(1);
-        let run = Run::new(vec![engine.live_table(meta)], Seqno::ZERO, Seqno::ZERO, 0);
-        // A memtable on top is empty by now.
-        let at = usize::from(matches!(self.layers.first(), Some(Layer::Memory(_))));
-        self.layers.insert(at, Layer::Run(run));
-        self.spilled = true;
-        self.sync_spilled(UNSYNCED_MAX)
-    }
-
-    /// Syncs spilled tables, oldest first, up to some. (The system has most of an older one written by then.)
-    fn sync_spilled(&mut self, but: usize) -> Result<()> {
-        while self.unsynced.len() > but
-            && let Some(table) = self.unsynced.front()
-        {
-            if let Err(error) = table.sync() {
-                // Its bytes may be lost, and a second sync would not say so.
-                let error = self.engine.or_poison_if_sync(error);
-                self.fail(error.clone());
-                return Err(error);
-            }
-            self.unsynced.pop_front();
-        }
-        Ok(())
-    }
-
-    /// Turns a layer in memory into a table.
-    fn spill(&mut self, index: usize) -> Result<()> {
-        let Layer::Memory(memtable) = &self.layers[index] else { return Ok(()) };
-        if memtable.is_empty() {
-            return Ok(());
-        }
-        let engine = &self.engine;
-        let _held = engine.tenure.hold()?;
-        let file_id = engine.take_file_id();
-        let writer = engine.table_writer(Purpose::Spill);
-        let meta = writer.write_memtable(memtable, Seqno::MAX, None, false, file_id);
-        let Some(meta) = meta.map_err(|e| engine.or_poison_if_sync(e))? else { return Ok(()) };
-        engine.counters.spills.add(1);
-        let run = Run::new(vec![engine.live_table(meta)], Seqno::ZERO, Seqno::ZERO, 0);
-        self.layers[index] = Layer::Run(run);
-        self.spilled = true;
-        Ok(())
     }
 }
 

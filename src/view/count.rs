@@ -22,6 +22,10 @@ impl Deltas {
         self.0.lock().get(&keyspace).filter(|known| known.0 == at).map(|known| known.1)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
     pub fn set(&self, keyspace: KeyspaceId, at: Seqno, delta: i64) {
         self.0.lock().insert(keyspace, (at, delta));
     }

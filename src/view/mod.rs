@@ -36,6 +36,13 @@ pub struct MemoryLayer {
     deltas: Deltas,
 }
 
+impl MemoryLayer {
+    /// Whether it can stand for a new one: nobody ever wrote to it, or counted its keys.
+    pub fn is_untouched(&self) -> bool {
+        self.memtable.is_untouched() && self.deltas.is_empty()
+    }
+}
+
 impl std::ops::Deref for MemoryLayer {
     type Target = Memtable;
     #[inline]

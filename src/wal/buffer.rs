@@ -29,7 +29,6 @@ pub struct Buffer {
     pub groups: Vec<PendingGroup>,
     /// The last of `groups` takes more records.
     pub open: bool,
-    pub pending_bytes: usize,
     /// Just past the last group that was placed.
     pub last_group_end: Lsn,
     /// End of the last group that was written without a sync and whose block is not padded yet.
@@ -126,7 +125,6 @@ impl Buffer {
     pub fn take(&mut self, reach: Reach) -> Taken {
         self.close();
         let groups = std::mem::take(&mut self.groups);
-        self.pending_bytes = 0;
         // A block that was left unpadded is padded unless the next group follows in it.
         let pad = match self.unpadded.take() {
             Some((_, from)) if groups.first().is_some_and(|g| g.lsn == from) => None,

@@ -123,6 +123,7 @@ impl Log {
             Ok(done) => {
                 state.previous = done.previous;
                 state.written = state.written.max(done.end);
+                self.written.store(state.written.get(), Ordering::Relaxed);
                 if reach == Reach::Durable {
                     state.durable = state.durable.max(done.end);
                     state.vouched = done.vouched;

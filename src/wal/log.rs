@@ -35,6 +35,8 @@ pub struct Log {
     pub(super) flushed: Condvar,
     pub(super) poisoned: AtomicBool,
     pub(super) durable: AtomicU64,
+    /// As [`FlushState::written`], for who only wants to know about how far it is.
+    pub(super) written: AtomicU64,
     pub(super) durable_seqno: AtomicU64,
     /// Commits up to here are in the memtable. A commit is in the log first, and may be durable before.
     applied: AtomicU64,
@@ -53,6 +55,7 @@ impl Log {
             flushed: Condvar::new(),
             poisoned: AtomicBool::new(false),
             durable: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             durable_seqno: AtomicU64::new(seqno.get()),
             applied: AtomicU64::new(seqno.get()),
             visible: AtomicU64::new(seqno.get()),
@@ -76,6 +79,7 @@ impl Log {
         buffer.generation = generation;
         let mut flush = self.flush.lock();
         flush.written = first;
+        self.written.store(first.get(), Ordering::Relaxed);
         flush.durable = first;
         flush.vouched = first;
         flush.witnessed = first;
@@ -116,7 +120,6 @@ impl Log {
             }
         }
         buffer.last_seqno = seqno;
-        buffer.pending_bytes += whole;
         Ok(buffer.end())
     }
 
@@ -125,9 +128,9 @@ impl Log {
         self.rhythm.usual_bytes()
     }
 
-    /// Bytes appended and not yet written.
-    pub fn pending_bytes(&self) -> usize {
-        self.buffer.lock().pending_bytes
+    /// How much lies behind what was written, up to `lsn`, in bytes.
+    pub fn unwritten_bytes(&self, lsn: Lsn) -> u64 {
+        lsn.get().saturating_sub(self.written.load(Ordering::Relaxed))
     }
 
     /// Where this epoch's first group starts; zero before there is one.
