@@ -29,6 +29,8 @@ struct Shared {
     merger: Bell,
     log: Bell,
     tickets: AtomicBool,
+    /// Much of the log waits to be written.
+    unwritten: AtomicBool,
     /// The merger may merge what is due while nobody writes.
     resting: AtomicBool,
     /// Bumped by each commit; tells the log thread whether it is idle.
@@ -152,6 +154,15 @@ impl Background {
         self.shared.log.ring();
     }
 
+    /// Much of the log waits to be handed to the system, and nobody waits for that.
+    #[inline]
+    pub fn write_log(&self) {
+        let unwritten = &self.shared.unwritten;
+        if !unwritten.load(Ordering::Relaxed) && !unwritten.swap(true, Ordering::AcqRel) {
+            self.shared.log.ring();
+        }
+    }
+
     /// Somebody waits for durability without leading a flush.
     pub fn flush_tickets(&self) {
         self.shared.tickets.store(true, Ordering::Release);
@@ -232,6 +243,11 @@ fn run_log(engine: &Engine, shared: &Shared) {
         if shared.tickets.swap(false, Ordering::AcqRel) {
             // Those who wait are told by their wakers, also of a failure.
             let _ = engine.log.flush(engine.log.end(), Reach::Durable);
+        }
+        if shared.unwritten.load(Ordering::Acquire) {
+            // A failure poisons the log, which the next commit tells.
+            let _ = engine.log.flush(engine.log.end(), Reach::Written);
+            shared.unwritten.store(false, Ordering::Release);
         }
         // Without room here the commit that needs it reports it. A failed sync is final.
         let ahead = engine.space.prepare_ahead(engine.log.end(), engine.log.synced_bytes());

@@ -28,7 +28,9 @@ pub struct Applied {
     pub lsn: Lsn,
 }
 
-/// Log bytes that may wait in memory for a `Memory` commit before they are written.
+/// Log bytes of `Memory` commits that wait in memory before the log's thread is asked to write them.
+const WRITTEN_FROM_BYTES: u64 = 1 << 20;
+/// Log bytes that may wait; a `Memory` commit writes more than that itself.
 const UNWRITTEN_LOG_LIMIT_BYTES: u64 = 4 << 20;
 /// Commits of this fraction of a group or more are on their way to the disk while they are applied.
 const STARTED_FRACTION: usize = 8;
@@ -162,8 +164,11 @@ impl Engine {
                 self.log.show(applied.seqno)?;
             }
             Durability::Memory => {
-                if self.log.unwritten_bytes(applied.lsn) > UNWRITTEN_LOG_LIMIT_BYTES {
+                let unwritten_bytes = self.log.unwritten_bytes(applied.lsn);
+                if unwritten_bytes > UNWRITTEN_LOG_LIMIT_BYTES {
                     self.log.flush(applied.lsn, Reach::Written)?;
+                } else if unwritten_bytes > WRITTEN_FROM_BYTES {
+                    self.background.write_log();
                 }
                 self.log.show(applied.seqno)?;
             }
