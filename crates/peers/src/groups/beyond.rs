@@ -53,7 +53,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     for from in (0..count).step_by(step) {
         load(&engine, STANDARD, from..(from + step as u64).min(count))?;
     }
-    rest(context);
+    rest();
     engine.close()?;
     for (positional, group) in LIMITED.into_iter().enumerate() {
         let has = match E::FACTS.reads {
@@ -128,7 +128,7 @@ pub fn limited<E: Engine>(context: &Context, positional: bool) -> Outcome {
     let setup =
         Setup { cache_bytes, write_bytes, positional, beyond_memory: true, ..context.setup };
     let engine = E::open(&context.dir, &setup)?;
-    rest(context);
+    rest();
     let count = count(context);
     let limit = context.limit(20.0, 0.15);
     let rows = rows::<E>(positional);

@@ -25,7 +25,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     let setup = Setup { write_bytes: (raw / 8).max(1 << 20) as usize, ..context.setup };
     let engine = E::open(&context.dir, &setup)?;
     load_batches(&engine, STANDARD, 0..count, BATCH, 0)?;
-    rest(context);
+    rest();
 
     let relative = |bytes: u64| bytes as f64 / raw as f64;
     let limit = context.limit(120.0, 0.8);
@@ -40,7 +40,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
         }
         Ok(())
     })?;
-    let rested = rest_from(context);
+    let rested = rest_from();
     let at_rest = relative(allocated_bytes(&context.dir)?);
     series.push(at_rest);
     context.rate("churn", rounds * count, rested - started);

@@ -26,7 +26,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
         })?;
         next += BATCH;
     }
-    let rested = rest_from(context);
+    let rested = rest_from();
     context.rate("drain", next, rested - started);
     if next < count {
         context.note("drain", &format!("stopped after {next} of {count} records"));

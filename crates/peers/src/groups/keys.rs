@@ -16,7 +16,7 @@ pub fn run<E: Engine>(context: &Context, name: &str, keys: KeyShape) -> Outcome 
     let engine = E::open(&context.dir, &context.setup)?;
     let spent = load(&engine, shape, 0..count)?;
     context.rate(&format!("{name}-load"), count, spent);
-    rest(context);
+    rest();
     let phase = format!("{name}-size");
     context.value(&phase, allocated_bytes(&context.dir)? as f64 / (1 << 20) as f64);
 

@@ -53,7 +53,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     let model = Model::of(0..merged + unmerged);
     model.verify(&engine, "the kill")?;
     if context.wants("reads-kill") {
-        rest(context);
+        rest();
         let count = context.size(200_000);
         let probes = Probes::points(&model, count, &mut Random(17));
         let (spent, ()) =

@@ -27,7 +27,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     let engine = E::open(&context.dir, &setup)?;
     let base = context.size(1_000_000);
     load(&engine, STANDARD, 0..base)?;
-    rest(context);
+    rest();
 
     let commits = 10 * write_bytes / ((KEY_BYTES + VALUE_BYTES) as u64 * BATCH);
     let limit = context.limit(60.0, 0.6);
@@ -54,7 +54,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
             context.note(phase, &format!("stopped after {done} of {commits} commits"));
         }
     }
-    rest(context);
+    rest();
     Model::of(0..next).verify(&engine, "the commits")?;
     engine.close()?;
     if E::FACTS.logged {

@@ -60,9 +60,9 @@ impl<E: Engine> Run<'_, E> {
         let numbers = self.take(count);
         context.rate("load", count, load(&self.engine, STANDARD, numbers)?);
         if context.goes_on("single") {
-            rest(context);
+            rest();
             self.commits("single", Promise::Durable, if context.full { 1000 } else { 500 })?;
-            rest(context);
+            rest();
             let batches = if context.full { 100 } else { 20 };
             let numbers = self.take(batches * 1000);
             let spent = load_batches(&self.engine, STANDARD, numbers, 1000, 0)?;
@@ -128,7 +128,7 @@ impl<E: Engine> Run<'_, E> {
     fn reads(&mut self) -> Outcome {
         let context = self.context;
         self.model.verify(&self.engine, "the writes")?;
-        rest(context);
+        rest();
         let (count, mut random) = (context.size(1_000_000), Random(7));
         let points = Probes::points(&self.model, count, &mut random);
         if context.wants("reads") {
@@ -230,7 +230,7 @@ impl<E: Engine> Run<'_, E> {
 
     fn removals(&mut self) -> Outcome {
         let context = self.context;
-        rest(context);
+        rest();
         let half = self.next / 2;
         let chunk = Chunk::of(STANDARD, 0..half, 0);
         let (spent, ()) = timed(|| {
@@ -263,7 +263,7 @@ impl<E: Engine> Run<'_, E> {
     }
 
     fn retain(&mut self) -> Outcome {
-        rest(self.context);
+        rest();
         let (spent, removed) = timed(|| {
             let mut place = 0_u64;
             self.engine.change(|change| {
@@ -280,7 +280,7 @@ impl<E: Engine> Run<'_, E> {
     }
 
     fn extract(&mut self) -> Outcome {
-        rest(self.context);
+        rest();
         let (from, to) = ([0x55; KEY_BYTES], [0xaa; KEY_BYTES]);
         let (mut sum, mut expected) = (0_u64, 0_u64);
         let (spent, extracted) = timed(|| {
@@ -315,7 +315,7 @@ impl<E: Engine> Run<'_, E> {
     }
 
     fn pops(&mut self) -> Outcome {
-        rest(self.context);
+        rest();
         let count = self.context.size(500_000);
         let entries = self.model.entries();
         let mut wrong = 0_u64;
@@ -358,11 +358,11 @@ impl<E: Engine> Run<'_, E> {
     fn sizes(self) -> Outcome<Self> {
         const MIB: f64 = 1024.0 * 1024.0;
         let Run { context, engine, next, model } = self;
-        rest(context);
+        rest();
         context.value("size", allocated_bytes(&context.dir)? as f64 / MIB);
         let (spent, engine) = timed(|| engine.compact(&context.dir, &context.setup))?;
         context.value("compact", spent.as_secs_f64() * 1e3);
-        rest(context);
+        rest();
         context.value("size-compact", allocated_bytes(&context.dir)? as f64 / MIB);
         model.verify(&engine, "the compaction")?;
         Ok(Run { context, engine, next, model })
@@ -380,7 +380,7 @@ impl<E: Engine> Run<'_, E> {
                 key
             })
             .collect();
-        rest(self.context);
+        rest();
         let records = keys.iter().zip(chunk.records());
         let records = records.map(|(key, (_, value))| (key.as_slice(), value));
         let (spent, ()) = timed(|| self.engine.insert_sorted(records))?;

@@ -1,6 +1,5 @@
 //! What several groups do: make records ahead, load them, read with threads, rest.
 
-use crate::child::Context;
 use crate::engine::{Batch, Engine, Outcome, Promise};
 use crate::model::Probes;
 use crate::records::Shape;
@@ -120,14 +119,14 @@ pub fn together<T: Send>(
 }
 
 /// Waits until the engine's own threads rest. An engine that does not within a minute is measured as it is.
-pub fn rest(context: &Context) {
-    rest_from(context);
+pub fn rest() {
+    rest_from();
 }
 
 /// The same, and says when the rest began.
-pub fn rest_from(context: &Context) -> Instant {
-    let quiet = context.limit(0.2, 0.15);
-    system::settle(quiet, Duration::from_secs(60)).unwrap_or_else(Instant::now)
+pub fn rest_from() -> Instant {
+    // Longer than the pauses after which engines begin with what they do at rest.
+    system::settle(Duration::from_millis(300), Duration::from_secs(60)).unwrap_or_else(Instant::now)
 }
 
 #[cfg(test)]

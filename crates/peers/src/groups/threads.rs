@@ -20,7 +20,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     let engine = E::open(&context.dir, &context.setup)?;
     let base = context.size(1_000_000);
     load(&engine, STANDARD, 0..base)?;
-    rest(context);
+    rest();
     let leader = LeaderLoop::new(&context.dir)?;
     let turn = context.limit(2.5, 0.05);
     // The number of the next record of each thread, over all phases.

@@ -21,7 +21,7 @@ pub fn run<E: Engine>(context: &Context, name: &str, value_bytes: usize) -> Outc
     let started = Instant::now();
     load_batches(&engine, shape, 0..count, batch, 0)?;
     // Until it rests: values may be written a second time.
-    let rested = rest_from(context);
+    let rested = rest_from();
     let mib = (count * value_bytes as u64) as f64 / (1 << 20) as f64;
     context.value(&format!("{name}-load"), mib / (rested - started).as_secs_f64());
     let raw = count * (value_bytes + shape.key_bytes()) as u64;

@@ -108,7 +108,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
                 .try_for_each(|number| batch.insert(&key(number), &run.values.make(number, 0)))
         })?;
     }
-    rest(context);
+    rest();
     let limit = context.limit(15.0, 0.1);
     for (place, workload) in WORKLOADS.iter().enumerate() {
         if context.wants(workload.phase) {
