@@ -105,6 +105,8 @@ impl Background {
         if !threads.is_empty() {
             return;
         }
+        let shared = self.shared.clone();
+        engine.remover.attach(move || shared.merger.ring());
         for (name, body) in bodies {
             let (held, shared) = (engine.clone(), self.shared.clone());
             // Without a thread, commits that must wait for its work do it themselves.
@@ -112,9 +114,8 @@ impl Background {
                 threads.push(thread);
             }
         }
-        if threads.len() == bodies.len() {
-            let shared = self.shared.clone();
-            engine.remover.attach(move || shared.merger.ring());
+        if threads.len() < bodies.len() {
+            engine.remover.detach();
         }
     }
 

@@ -221,7 +221,7 @@ impl Engine {
             }
             end = self.log.end();
         }
-        let reserve = || self.space.reserve(end, bytes as u64, freeing);
+        let reserve = || self.with_room(|| self.space.reserve(end, bytes as u64, freeing));
         match reserve() {
             Err(Error::NoSpace { .. }) if freeing && self.space.reserve.spend() => reserve(),
             outcome => outcome,
@@ -231,6 +231,14 @@ impl Engine {
             self.keep_reserve(active_bytes + bytes)?;
         }
         Ok(())
+    }
+
+    /// What needs room on the disk, once more if there are removed tables that still take some.
+    fn with_room(&self, attempt: impl Fn() -> Result<()>) -> Result<()> {
+        match attempt() {
+            Err(Error::NoSpace { .. }) if self.remover.run() => attempt(),
+            outcome => outcome,
+        }
     }
 
     /// A failed sync is final, also one of a table that is thrown away: what else it covered is unknown.
@@ -268,7 +276,7 @@ impl Engine {
 
     /// Keeps enough disk for a checkpoint of everything in memory.
     fn keep_reserve(&self, active_bytes: usize) -> Result<()> {
-        self.space.reserve.grow(self.wanted_reserve(active_bytes))
+        self.with_room(|| self.space.reserve.grow(self.wanted_reserve(active_bytes)))
     }
 
     /// Gives back what the reserve holds beyond that.

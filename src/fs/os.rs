@@ -59,9 +59,9 @@ impl FileSystem for OsFileSystem {
             if metadata.is_dir() {
                 return Err(io::ErrorKind::IsADirectory.into());
             }
-            // Its owner may be about to cut it: [`free_in_steps`].
+            // Its owner may be about to cut it: [`free_in_steps`]. (There are file systems that count no names.)
             #[cfg(target_os = "linux")]
-            if std::os::unix::fs::MetadataExt::nlink(&metadata) == 0 {
+            if !has_name(&file)? && !leads_to(path, &metadata) {
                 return Err(io::ErrorKind::NotFound.into());
             }
         }
@@ -112,8 +112,9 @@ impl FileSystem for OsFileSystem {
     fn remove_large(&self, path: &Path) -> io::Result<()> {
         // Opened before it has no name. Whatever is in the way of that, the name can go.
         let file = fs::OpenOptions::new().write(true).open(path);
+        let file = file.ok().filter(|file| has_name(file).unwrap_or(false));
         fs::remove_file(path)?;
-        if let Ok(file) = file {
+        if let Some(file) = file {
             // What is not freed here is freed with the handle.
             let _ = free_in_steps(&file);
         }
@@ -247,23 +248,34 @@ impl File for OsFile {
     }
 }
 
-/// Cuts a file that has no name, bit by bit. One that has another name, or that somebody else has open or mapped, here
-/// or in another process, is not touched. Who opened it and is not seen here yet sees that it has no name
-/// ([`OsFileSystem::open`]): one of the two always sees the other.
+/// Cuts a file that lost its only name, bit by bit. One that somebody else has open or mapped, here or in another process,
+/// is not touched. Who of us opened it and is not seen here yet sees that it has no name ([`OsFileSystem::open`]): one of
+/// the two always sees the other. (Another program that opens it in that moment may find less of it than there was.)
 #[cfg(target_os = "linux")]
 fn free_in_steps(file: &fs::File) -> io::Result<()> {
-    let metadata = file.metadata()?;
-    let is_ours =
-        std::os::unix::fs::MetadataExt::nlink(&metadata) == 0 && raw::is_only_handle(file);
-    if !is_ours {
+    if has_name(file)? || !raw::is_only_handle(file) {
         return Ok(());
     }
-    let mut length = metadata.len();
+    let mut length = file.metadata()?.len();
     while length > FREED_AT_ONCE_BYTES {
         length = (length - 1) / FREED_AT_ONCE_BYTES * FREED_AT_ONCE_BYTES;
         file.set_len(length)?;
     }
     Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn has_name(file: &fs::File) -> io::Result<bool> {
+    Ok(std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) > 0)
+}
+
+/// Whether a path leads to the file of `metadata`.
+#[cfg(target_os = "linux")]
+fn leads_to(path: &Path, metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let is_it =
+        |found: fs::Metadata| (found.dev(), found.ino()) == (metadata.dev(), metadata.ino());
+    fs::symlink_metadata(path).is_ok_and(is_it)
 }
 
 /// Bytes that one step of [`free_in_steps`] frees. Measured (docs/performance.md): a `fdatasync` beside the removal of

@@ -20,6 +20,8 @@ pub struct Remover {
     queue: Mutex<Queue>,
     /// There may be something in the queue.
     filled: AtomicBool,
+    /// Held by who empties the queue, so that nobody else takes it for done before it is.
+    emptying: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -38,7 +40,13 @@ impl std::fmt::Debug for Remover {
 impl Remover {
     /// Removes files at once, until [`Remover::attach`].
     pub fn new(fs: Arc<dyn FileSystem>, tenure: Arc<Tenure>) -> Remover {
-        Remover { fs, tenure, queue: Mutex::default(), filled: AtomicBool::new(false) }
+        Remover {
+            fs,
+            tenure,
+            queue: Mutex::default(),
+            filled: AtomicBool::new(false),
+            emptying: Mutex::default(),
+        }
     }
 
     /// While it lasts, files are removed.
@@ -57,7 +65,7 @@ impl Remover {
         self.run();
     }
 
-    /// Removes a file, now or soon. No durable manifest lists it, and nobody in this process has it open.
+    /// Removes a file, now or soon. No durable manifest lists it. It is freed in steps if nobody has it open any more.
     pub fn remove(&self, path: &Path) {
         let mut queue = self.queue.lock();
         if queue.wake.is_none() {
@@ -71,8 +79,12 @@ impl Remover {
         }
     }
 
-    /// Removes what waits.
-    pub fn run(&self) {
+    /// Removes what waits; when it returns, it is gone. Says whether there was anything.
+    pub fn run(&self) -> bool {
+        if !self.filled.load(Ordering::Acquire) && self.emptying.try_lock().is_some() {
+            return false;
+        }
+        let _emptying = self.emptying.lock();
         while self.filled.load(Ordering::Acquire) {
             let path = {
                 let mut queue = self.queue.lock();
@@ -82,6 +94,7 @@ impl Remover {
             };
             path.iter().for_each(|path| self.remove_now(path));
         }
+        true
     }
 
     fn remove_now(&self, path: &Path) {

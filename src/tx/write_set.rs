@@ -367,6 +367,8 @@ impl WriteSet {
 
 impl Drop for WriteSet {
     fn drop(&mut self) {
+        // Before the tables are removed: a file that is open is freed as a whole.
+        self.unsynced.clear();
         self.layers.iter().for_each(retire);
     }
 }

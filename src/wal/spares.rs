@@ -188,7 +188,7 @@ impl LogSpace {
         };
         let mut outcome = Ok(());
         for spare in dead {
-            if let Err(error) = self.fs.remove_large(&spare.path) {
+            if let Err(error) = self.fs.remove(&spare.path) {
                 outcome = Err(Error::io("remove", &spare.path, error));
             }
         }

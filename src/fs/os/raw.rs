@@ -95,16 +95,35 @@ mod linux {
     }
 
     /// Whether nobody else, in this process or another, has the file open or mapped. The file has no name, so that
-    /// it stays so. False where the system does not tell.
+    /// it stays so. False where the system does not tell, or only knows of those on this machine.
     ///
-    /// A lease for writing is what Linux gives to the only one who has a file open; it is given back at once.
+    /// A lease for writing is what Linux gives to the only one who has a file open; it is given back at once. Who opens the
+    /// file in between sends a signal, by default one that would end this process; here one that is ignored.
     #[cfg(target_os = "linux")]
     pub fn is_only_handle(file: &File) -> bool {
+        const F_SETSIG: libc::c_int = 10;
+        let fd = file.as_raw_fd();
         // SAFETY: the descriptor is open as long as `file` is borrowed; the calls take no pointers.
+        is_on_local_disk(file)
+            && unsafe {
+                libc::fcntl(fd, F_SETSIG, libc::SIGURG) == 0
+                    && libc::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK) == 0
+                    && libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) == 0
+            }
+    }
+
+    /// Whether the file lies on one of the file systems of which only this kernel has files open.
+    #[cfg(target_os = "linux")]
+    fn is_on_local_disk(file: &File) -> bool {
+        // ext2 to ext4, XFS, btrfs, F2FS, bcachefs, tmpfs: the kernel's numbers (linux/magic.h).
+        const LOCAL: [u32; 6] =
+            [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0xCA45_1A4E, 0x0102_1994];
+        let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
+        // SAFETY: 1. The descriptor is open as long as `file` is borrowed. 2. The pointer leads to a struct of the
+        // layout that the call fills; it is read only if the call says that it was filled.
         unsafe {
-            let fd = file.as_raw_fd();
-            libc::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK) == 0
-                && libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) == 0
+            libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) == 0
+                && LOCAL.contains(&(stat.assume_init().f_type as u32))
         }
     }
 
@@ -141,5 +160,40 @@ mod linux {
             0 => 0,
             _ => io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(miri)))]
+mod tests {
+    use super::linux::is_only_handle;
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// The signal that tells the holder of a lease of another one who opens the file ends a process, by default.
+    #[test]
+    fn who_opens_a_file_while_it_is_asked_for_does_no_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::create_new(&path).unwrap();
+        let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+        std::fs::remove_file(&path).unwrap();
+        let is_told = is_only_handle(&file);
+        let other = File::open(&again).unwrap();
+        assert!(!is_only_handle(&file), "somebody else has it open");
+        drop(other);
+        assert_eq!(is_only_handle(&file), is_told);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    drop(File::open(&again));
+                }
+            });
+            (0..20_000).for_each(|_| {
+                is_only_handle(&file);
+            });
+            stop.store(true, Ordering::Relaxed);
+        });
     }
 }
