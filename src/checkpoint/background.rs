@@ -276,7 +276,8 @@ impl Engine {
             return Ok(false);
         }
         drop(writer);
-        if self.wants_merge_at_rest() {
+        // What a life that wrote has made dead is for the merge to look up.
+        if started || self.wants_merge_at_rest() {
             match self.options.background {
                 true => self.background.wake_merger_at_rest(),
                 false => while self.merge_due(true)? {},

@@ -1,4 +1,4 @@
-//! Which runs are to be merged, and when. Decides by sizes alone and touches nothing.
+//! Which runs are to be merged, and when. Decides by sizes, and for large records by what is dead, and touches nothing.
 //!
 //! Lazy levelling. New runs gather above one base. When they hold a third of the base's bytes (or there
 //! is no base), all are merged into a new base: each byte of the base is then rewritten once for every
@@ -13,12 +13,21 @@
 //! 3. Otherwise newer ones are merged into the next older one if they hold as much as it does, or an eighth while
 //!    both are small. So a byte is rewritten eight times until it lies in a large run, and then once for each time
 //!    that what lies above the base doubles.
+//!
+//! Large records are rewritten for space alone. To look into a run costs less than a tenth of what it costs to read
+//! such a record, and to rewrite it costs much. So all is merged when a quarter of it is dead (overwritten or removed;
+//! see [`dead`](super::dead)), which is what a third of the base may be at worst, and upper runs among
+//! themselves when they are more than [`LARGE_UPPER_RUNS_MAX`].
 
 use crate::sync::engine::{AtomicU64, Ordering};
 use std::ops::Range;
 
 /// More upper runs than this are merged among themselves.
 const UPPER_RUNS_MAX: usize = 8;
+/// Records of so many bytes and more, on average, are large.
+const LARGE_RECORD_BYTES: u64 = 4 << 10;
+/// As [`UPPER_RUNS_MAX`], where records are large.
+const LARGE_UPPER_RUNS_MAX: usize = 12;
 /// Bytes of the base that may be rewritten at rest for each record that was written.
 const ALLOWED_PER_RECORD_BYTES: u64 = 512;
 /// While nobody writes, newer runs are merged into a small one of up to so many times their size, and into a
@@ -29,6 +38,8 @@ const SMALL_RATIO: u64 = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct RunSize {
     pub bytes: u64,
+    /// Point entries, tombstones included.
+    pub entries: u64,
     pub is_base: bool,
 }
 
@@ -70,28 +81,64 @@ fn split(runs: &[RunSize]) -> (&[RunSize], u64) {
     }
 }
 
-/// Which runs (newest first) are to be merged whether or not somebody writes.
-pub fn due(runs: &[RunSize]) -> Option<Range<usize>> {
+/// Whether records are large enough that runs are merged for space alone.
+fn are_large(runs: &[RunSize]) -> bool {
+    let entries: u64 = runs.iter().map(|run| run.entries).sum();
+    entries > 0 && bytes_of(runs) >= entries.saturating_mul(LARGE_RECORD_BYTES)
+}
+
+/// Whether so much is dead that it pays to rewrite all the rest.
+fn is_much(dead_bytes: u64, runs: &[RunSize]) -> bool {
+    dead_bytes.saturating_mul(4) >= bytes_of(runs)
+}
+
+/// The cheapest neighbours that halve the number of runs, if these are more than `most`.
+fn cheapest_neighbours(upper: &[RunSize], most: usize) -> Option<Range<usize>> {
+    let width = most / 2 + 1;
+    let starts = (upper.len() > most).then(|| 0..=upper.len() - width)?;
+    let cheapest = starts.min_by_key(|&from| bytes_of(&upper[from..from + width]))?;
+    Some(cheapest..cheapest + width)
+}
+
+/// Which runs (newest first) are to be merged whether or not somebody writes. `dead_bytes` is asked only where it
+/// decides.
+pub fn due(runs: &[RunSize], dead_bytes: impl FnOnce() -> u64) -> Option<Range<usize>> {
     let (upper, base_bytes) = split(runs);
-    if upper.len() >= UPPER_RUNS_MAX && bytes_of(upper) * 3 >= base_bytes {
-        return Some(0..runs.len());
+    let are_large = are_large(runs);
+    if upper.len() >= UPPER_RUNS_MAX {
+        let all = match are_large {
+            true => is_much(dead_bytes(), runs),
+            false => bytes_of(upper) * 3 >= base_bytes,
+        };
+        if all {
+            return Some(0..runs.len());
+        }
     }
-    if upper.len() > UPPER_RUNS_MAX {
-        // The cheapest neighbours that halve the number of runs.
-        let width = UPPER_RUNS_MAX / 2 + 1;
-        return (0..=upper.len() - width)
-            .min_by_key(|&from| bytes_of(&upper[from..from + width]))
-            .map(|from| from..from + width);
-    }
-    None
+    cheapest_neighbours(upper, if are_large { LARGE_UPPER_RUNS_MAX } else { UPPER_RUNS_MAX })
 }
 
 /// Which runs are to be merged while nobody writes. What is no more than `small_bytes` when it is merged is small.
-pub fn due_at_rest(runs: &[RunSize], small_bytes: u64, allowed_bytes: u64) -> Option<Range<usize>> {
+pub fn due_at_rest(
+    runs: &[RunSize],
+    small_bytes: u64,
+    allowed_bytes: u64,
+    dead_bytes: impl FnOnce() -> u64,
+) -> Option<Range<usize>> {
+    if runs.len() < 2 {
+        return None;
+    }
     let (upper, base_bytes) = split(runs);
-    let all_bytes = bytes_of(runs);
-    if runs.len() > 1 && (bytes_of(upper) * 3 >= base_bytes || all_bytes <= allowed_bytes) {
+    let are_large = are_large(runs);
+    let all = bytes_of(runs) <= allowed_bytes
+        || match are_large {
+            true => is_much(dead_bytes(), runs),
+            false => bytes_of(upper) * 3 >= base_bytes,
+        };
+    if all {
         return Some(0..runs.len());
+    }
+    if are_large {
+        return None;
     }
     let width = (2..=upper.len()).rev().find(|&width| {
         let (newer, next) = (bytes_of(&upper[..width - 1]), upper[width - 1].bytes);
@@ -105,32 +152,44 @@ pub fn due_at_rest(runs: &[RunSize], small_bytes: u64, allowed_bytes: u64) -> Op
 mod tests {
     use super::{Allowance, RunSize, due, due_at_rest};
 
+    const NOT_ASKED: fn() -> u64 = || unreachable!("small records: sizes decide");
+
     fn upper(sizes: &[u64]) -> Vec<RunSize> {
-        sizes.iter().map(|&bytes| RunSize { bytes, is_base: false }).collect()
+        sizes.iter().map(|&bytes| RunSize { bytes, entries: bytes, is_base: false }).collect()
     }
 
     fn with_base(sizes: &[u64], base_bytes: u64) -> Vec<RunSize> {
         let mut runs = upper(sizes);
-        runs.push(RunSize { bytes: base_bytes, is_base: true });
+        runs.push(RunSize { bytes: base_bytes, entries: base_bytes, is_base: true });
         runs
+    }
+
+    /// The same runs with records of 4 KiB.
+    fn large(runs: Vec<RunSize>) -> Vec<RunSize> {
+        let grown = |run: RunSize| RunSize { bytes: run.bytes << 12, ..run };
+        runs.into_iter().map(grown).collect()
     }
 
     #[test]
     fn at_rest_what_holds_a_third_of_the_base_goes_into_it() {
-        assert_eq!(due_at_rest(&[], 10, 0), None);
-        assert_eq!(due_at_rest(&with_base(&[], 5), 10, 0), None);
-        assert_eq!(due_at_rest(&upper(&[5]), 10, 0), None);
-        assert_eq!(due_at_rest(&with_base(&[33], 100), 10, 0), None);
-        assert_eq!(due_at_rest(&with_base(&[34], 100), 10, 0), Some(0..2));
-        assert_eq!(due_at_rest(&upper(&[5, 5]), 10, 0), Some(0..2));
+        assert_eq!(due_at_rest(&[], 10, 0, NOT_ASKED), None);
+        assert_eq!(due_at_rest(&with_base(&[], 5), 10, 0, NOT_ASKED), None);
+        assert_eq!(due_at_rest(&upper(&[5]), 10, 0, NOT_ASKED), None);
+        assert_eq!(due_at_rest(&with_base(&[33], 100), 10, 0, NOT_ASKED), None);
+        assert_eq!(due_at_rest(&with_base(&[34], 100), 10, 0, NOT_ASKED), Some(0..2));
+        assert_eq!(due_at_rest(&upper(&[5, 5]), 10, 0, NOT_ASKED), Some(0..2));
     }
 
     #[test]
     fn at_rest_what_the_allowance_covers_goes_into_the_base() {
-        assert_eq!(due_at_rest(&with_base(&[1], 100), 10, 100), None);
-        assert_eq!(due_at_rest(&with_base(&[1], 100), 10, 101), Some(0..2));
-        assert_eq!(due_at_rest(&with_base(&[], 100), 10, 1000), None, "nothing to merge");
-        assert_eq!(due_at_rest(&upper(&[5]), 10, 1000), None, "nothing to merge");
+        assert_eq!(due_at_rest(&with_base(&[1], 100), 10, 100, NOT_ASKED), None);
+        assert_eq!(due_at_rest(&with_base(&[1], 100), 10, 101, NOT_ASKED), Some(0..2));
+        assert_eq!(
+            due_at_rest(&with_base(&[], 100), 10, 1000, NOT_ASKED),
+            None,
+            "nothing to merge"
+        );
+        assert_eq!(due_at_rest(&upper(&[5]), 10, 1000, NOT_ASKED), None, "nothing to merge");
     }
 
     #[test]
@@ -150,7 +209,8 @@ mod tests {
 
     #[test]
     fn at_rest_upper_runs_become_one_or_double_from_one_to_the_next() {
-        let due_above_base = |sizes, small| due_at_rest(&with_base(sizes, 1000), small, 0);
+        let due_above_base =
+            |sizes, small| due_at_rest(&with_base(sizes, 1000), small, 0, NOT_ASKED);
         assert_eq!(due_above_base(&[1, 2, 7], 10), Some(0..3), "small");
         assert_eq!(due_above_base(&[1, 8], 10), Some(0..2), "small");
         assert_eq!(due_above_base(&[1, 8], 8), None, "large");
@@ -162,20 +222,44 @@ mod tests {
 
     #[test]
     fn few_runs_rest() {
-        assert_eq!(due(&[]), None);
-        assert_eq!(due(&with_base(&[], 5)), None);
-        assert_eq!(due(&with_base(&[1, 1], 100)), None);
+        assert_eq!(due(&[], NOT_ASKED), None);
+        assert_eq!(due(&with_base(&[], 5), NOT_ASKED), None);
+        assert_eq!(due(&with_base(&[1, 1], 100), NOT_ASKED), None);
     }
 
     #[test]
     fn many_large_runs_go_into_the_base() {
-        assert_eq!(due(&with_base(&[10; 8], 100)), Some(0..9));
-        assert_eq!(due(&upper(&[10; 8])), Some(0..8));
+        assert_eq!(due(&with_base(&[10; 8], 100), NOT_ASKED), Some(0..9));
+        assert_eq!(due(&upper(&[10; 8]), NOT_ASKED), Some(0..8));
     }
 
     #[test]
     fn many_small_runs_are_merged_among_themselves() {
         let runs = with_base(&[1, 1, 1, 1, 50, 50, 50, 50, 50], 100_000);
-        assert_eq!(due(&runs), Some(0..5));
+        assert_eq!(due(&runs, NOT_ASKED), Some(0..5));
+    }
+
+    #[test]
+    fn large_records_are_merged_for_what_is_dead() {
+        let runs = large(with_base(&[10; 8], 100));
+        let all_bytes = 180 << 12;
+        assert_eq!(due(&runs, || all_bytes / 4 - 1), None);
+        assert_eq!(due(&runs, || all_bytes / 4), Some(0..9));
+        assert_eq!(due(&runs[1..], || u64::MAX), None, "few upper runs, while somebody writes");
+        assert_eq!(due_at_rest(&runs[1..], 10, 0, || 0), None);
+        assert_eq!(due_at_rest(&runs[1..], 10, 0, || all_bytes / 4), Some(0..8));
+        assert_eq!(due_at_rest(&runs[1..], 10, all_bytes, NOT_ASKED), Some(0..8), "allowed");
+        assert_eq!(due_at_rest(&runs[8..], 10, all_bytes, NOT_ASKED), None, "nothing to merge");
+        let slightly_smaller = |run: &RunSize| RunSize { entries: run.entries + 1, ..*run };
+        let small: Vec<_> = runs.iter().map(slightly_smaller).collect();
+        assert_eq!(due(&small, NOT_ASKED), Some(0..9));
+    }
+
+    #[test]
+    fn very_many_runs_of_large_records_are_merged_among_themselves() {
+        let of = |count| large(with_base(&vec![10; count], 1000));
+        assert_eq!(due(&of(12), || 0), None);
+        assert_eq!(due(&of(13), || 0), Some(0..7));
+        assert_eq!(due_at_rest(&of(12), 10, 0, || 0), None);
     }
 }

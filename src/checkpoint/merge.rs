@@ -4,6 +4,7 @@
 //! publishes them in one manifest; old files go when the last reader has left them. A full disk discards the new
 //! tables and changes nothing.
 
+use super::dead::dead_bytes;
 use super::due::{RunSize, due, due_at_rest};
 use super::flush::run_entry;
 use super::write::Purpose;
@@ -21,8 +22,8 @@ impl Engine {
         let _merging = self.merging.lock();
         self.check_open()?;
         let runs = self.published.lock().runs.clone();
-        let Some(range) = self.due_by_size(&runs, resting).or_else(|| self.dropped_share(&runs))
-        else {
+        let by_size = self.due_by_size(&runs, resting, || dead_bytes(&runs));
+        let Some(range) = by_size.or_else(|| self.dropped_share(&runs)) else {
             return Ok(false);
         };
         if resting && range.end == runs.len() {
@@ -31,18 +32,28 @@ impl Engine {
         self.merge_range(&runs, range).map(|()| true)
     }
 
-    /// Whether a merge is due while nobody writes. Reads nothing.
+    /// Whether a merge is due while nobody writes. Reads nothing, and takes what would have to be looked up for
+    /// alive.
     pub fn wants_merge_at_rest(&self) -> bool {
         let runs = self.published.lock().runs.clone();
-        self.due_by_size(&runs, true).is_some()
+        self.due_by_size(&runs, true, || 0).is_some()
     }
 
-    fn due_by_size(&self, runs: &[Arc<Run>], resting: bool) -> Option<Range<usize>> {
-        let size = |run: &Arc<Run>| RunSize { bytes: run.bytes(), is_base: run.level > 0 };
+    fn due_by_size(
+        &self,
+        runs: &[Arc<Run>],
+        resting: bool,
+        dead_bytes: impl Fn() -> u64,
+    ) -> Option<Range<usize>> {
+        let size = |run: &Arc<Run>| RunSize {
+            bytes: run.bytes(),
+            entries: run.entries(),
+            is_base: run.level > 0,
+        };
         let sizes: Vec<RunSize> = runs.iter().map(size).collect();
         let small_bytes = self.options.memory_budget as u64 / 2;
-        let at_rest = || due_at_rest(&sizes, small_bytes, self.allowance.bytes());
-        due(&sizes).or_else(|| resting.then(at_rest).flatten())
+        let at_rest = || due_at_rest(&sizes, small_bytes, self.allowance.bytes(), &dead_bytes);
+        due(&sizes, &dead_bytes).or_else(|| resting.then(at_rest).flatten())
     }
 
     /// Merges everything into one base.

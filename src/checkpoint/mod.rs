@@ -1,7 +1,7 @@
 //! From memory to tables, and from many tables to few.
 //!
 //! - [`flush`]: a frozen memtable becomes a table, the manifest starts the log behind it.
-//! - [`due`]: which runs are to be merged, and when.
+//! - [`due`]: which runs are to be merged, and when; [`dead`]: what of them newer ones have replaced.
 //! - [`merge`]: runs of tables become one.
 //! - [`write`]: how both write tables.
 //! - [`background`]: the threads that do it, and what is done when there are none.
@@ -13,6 +13,7 @@
 //! 4. After poison nothing is published, released or removed.
 
 mod background;
+mod dead;
 mod due;
 pub mod flush;
 mod merge;

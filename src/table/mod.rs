@@ -13,7 +13,7 @@
 //!   ([`load`], [`index`], [`fence`]); the first use of each block verifies it ([`reader`], [`block`])
 //!   and leaves its shape and fingerprints in memory ([`heads`]), the second where its keys lie ([`positions`]).
 //! - [`TableCursor`] moves over one section, [`Window`] over the rest of a block. [`Table::check`] proves a whole file ([`check`]);
-//!   [`salvage`] gets the entries out of a file that lost its index.
+//!   [`sample`] gives a few of its keys; [`salvage`] gets the entries out of a file that lost its index.
 //!
 //! Invariants:
 //! 1. No byte decides a result before the checksum of its block was held against it.
@@ -42,6 +42,7 @@ mod positions;
 mod ranges;
 mod reader;
 mod salvage;
+mod sample;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -59,6 +60,7 @@ pub use reader::Table;
 pub use salvage::{
     Salvage, SalvageSink, SalvagedBlock, SalvagedEntry, salvage, salvage_blocks, stated_table,
 };
+pub use sample::SampleKey;
 
 pub use window::Window;
 

@@ -10,11 +10,11 @@ use crate::error::Result;
 use crate::fs::removal::Remover;
 use crate::slice::Slice;
 use crate::sync::engine::{AtomicBool, Ordering};
-use crate::table::{Found, Table, TableCursor, TableMeta, Window, head, key_hash};
+use crate::table::{Found, SampleKey, Table, TableCursor, TableMeta, Window, head, key_hash};
 use crate::types::{KeyspaceId, Seqno};
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A table file in use. When nothing refers to it any more and a durable manifest no longer lists it,
 /// its file is removed, while the directory is ours.
@@ -70,9 +70,14 @@ pub struct Run {
     pub level: u8,
     /// How it changes the number of keys.
     pub deltas: Deltas,
+    /// Comes when somebody asks for it.
+    sample: OnceLock<Box<[SampleKey]>>,
     /// Keyspace and head of each table's last key, side by side: what a search among tables looks at.
     lasts: Box<[Last]>,
 }
+
+/// How many keys stand for all of a run, about.
+const SAMPLE_KEYS: usize = 64;
 
 /// Keyspace and head of a key in one number, which compares as they do.
 type Last = u128;
@@ -128,7 +133,8 @@ impl Run {
         level: u8,
     ) -> Arc<Run> {
         let lasts = tables.iter().map(|table| last_of(table.meta())).collect();
-        Arc::new(Run { tables, min_seqno, max_seqno, level, deltas: Deltas::default(), lasts })
+        let (deltas, sample) = (Deltas::default(), OnceLock::new());
+        Arc::new(Run { tables, min_seqno, max_seqno, level, deltas, sample, lasts })
     }
 
     /// Its point entries, tombstones included.
@@ -184,6 +190,26 @@ impl Run {
             Some(table) => table.get(keyspace, key, key_hash(keyspace, key)),
             None => Ok(None),
         }
+    }
+
+    /// Some of the keys that have values, spread evenly. Read once.
+    pub fn sample(&self) -> Result<&[SampleKey]> {
+        if let Some(sample) = self.sample.get() {
+            return Ok(sample);
+        }
+        let step = self.tables.len().div_ceil(SAMPLE_KEYS).max(1);
+        let asked = self.tables.iter().step_by(step);
+        let wanted = SAMPLE_KEYS.div_ceil(asked.len().max(1));
+        let mut keys = Vec::new();
+        for table in asked {
+            keys.extend(table.sample(wanted)?);
+        }
+        Ok(self.sample.get_or_init(|| keys.into()))
+    }
+
+    /// Whether the run has an entry for the key, or hides it.
+    pub fn decides(&self, key: &SampleKey) -> Result<bool> {
+        self.table_near(key.keyspace, &key.key).map_or(Ok(false), |table| table.decides(key))
     }
 
     /// The range tombstones of one keyspace, ascending.

@@ -96,3 +96,54 @@ fn many_records_pay_for_one_run_and_few_do_not() {
     assert_eq!(db.stats().runs, 2, "twenty records do not pay for twenty thousand");
     assert_eq!(items.len().unwrap(), 20_000);
 }
+
+/// Rewriting large values costs much, and reads gain little by it.
+#[test]
+fn large_values_are_rewritten_when_a_quarter_of_them_is_dead() {
+    let value = [7; 16 << 10];
+    type Change = fn(&Database, &Keyspace);
+    let ways: [(&str, Change); 3] = [
+        ("overwritten", |db, items| {
+            let mut tx = db.write().unwrap();
+            (0..100_u32).for_each(|n| tx.insert(items, n.to_be_bytes(), [8; 16 << 10]).unwrap());
+            tx.commit().unwrap();
+        }),
+        ("removed", |db, items| {
+            let mut tx = db.write().unwrap();
+            (0..100_u32).for_each(|n| tx.remove(items, n.to_be_bytes()).unwrap());
+            tx.commit().unwrap();
+        }),
+        ("removed as a range", |db, items| {
+            let mut tx = db.write().unwrap();
+            tx.remove_range(items, ..100_u32.to_be_bytes()).unwrap();
+            tx.commit().unwrap();
+        }),
+    ];
+    for (way, change) in ways {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, items) = restless(&dir.path().join("db"));
+        for round in 0..5 {
+            let mut tx = db.write().unwrap();
+            let numbers = (0..40_u32).map(|number| 5 * number + round);
+            numbers.for_each(|n| tx.insert(&items, n.to_be_bytes(), value).unwrap());
+            tx.commit().unwrap();
+            db.checkpoint().unwrap();
+        }
+        put(&db, &items, 0..20, &value);
+        let before = db.stats();
+        db.maintain().unwrap();
+        let stats = db.stats();
+        assert_eq!((stats.runs, stats.merges), (6, 0), "{way}: a tenth is dead");
+        assert_eq!(stats.table_bytes, before.table_bytes);
+
+        change(&db, &items);
+        db.checkpoint().unwrap();
+        db.maintain().unwrap();
+        let stats = db.stats();
+        assert_eq!(stats.runs, 1, "{way}: half is dead");
+        let left = items.len().unwrap();
+        assert_eq!(left, if way == "overwritten" { 200 } else { 100 });
+        let bytes = left * value.len() as u64;
+        assert!((bytes..bytes + bytes / 50).contains(&stats.live_table_bytes), "{way}: {stats:?}");
+    }
+}
