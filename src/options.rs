@@ -285,6 +285,11 @@ impl Builder {
         self.memory_budget / 3
     }
 
+    /// Memory of published memtables that is kept for the next ones while nobody writes.
+    pub(crate) fn resting_chunks_limit(&self) -> usize {
+        self.memory_budget / 8
+    }
+
     /// What the tables of the database share: the block cache, and the room for what reads keep in memory.
     pub(crate) fn table_cache(&self) -> Arc<BlockCache> {
         Arc::new(BlockCache::new(self.block_cache_bytes).with_resident(self.memory_budget / 4))

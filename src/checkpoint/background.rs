@@ -276,6 +276,7 @@ impl Engine {
             return Ok(false);
         }
         drop(writer);
+        self.chunks.trim(self.options.resting_chunks_limit());
         // What a life that wrote has made dead is for the merge to look up.
         if started || self.wants_merge_at_rest() {
             match self.options.background {

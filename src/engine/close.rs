@@ -56,6 +56,7 @@ impl Engine {
             self.space.seal();
         }
         drop(writer);
+        self.chunks.end();
         self.remover.detach();
         self.tenure.end();
         *self.lock.lock() = None;

@@ -345,7 +345,8 @@ impl Engine {
             return;
         }
         let lsn = self.log.boundary();
-        let frozen = std::mem::replace(&mut writer.active, Arc::new(MemoryLayer::default()));
+        let next = Arc::new(MemoryLayer::with_pool(&self.chunks));
+        let frozen = std::mem::replace(&mut writer.active, next);
         let active = writer.active.clone();
         let layer = PendingLayer::Frozen(frozen);
         let mut due = Some(Pending { layer, lsn, seqno: writer.last_seqno });

@@ -34,6 +34,7 @@ use crate::fs::removal::Remover;
 use crate::fs::tenure::Tenure;
 use crate::fs::{FileSystem, LockGuard};
 use crate::manifest::{Manifest, names};
+use crate::memtable::ChunkPool;
 use crate::options::Builder;
 use crate::recovery::RecoveryReport;
 use crate::stats::{Counters, Stats};
@@ -78,6 +79,8 @@ pub struct Engine {
     pub background: Background,
     pub recovery: RecoveryReport,
     pub cache: Arc<BlockCache>,
+    /// Memory of published memtables, for the next ones.
+    pub chunks: Arc<ChunkPool>,
     /// Why the last try to publish a layer failed; `None` while the next one is under way.
     pub flush_failure: Mutex<Option<Error>>,
     next_file_id: AtomicU64,

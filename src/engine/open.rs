@@ -12,6 +12,7 @@ use crate::fs::removal::Remover;
 use crate::fs::{self, Barrier, FileSystem, LockGuard, PathKind};
 use crate::lock;
 use crate::manifest::Manifest;
+use crate::memtable::ChunkPool;
 use crate::mistakes::{Mistake, planted};
 use crate::options::Builder;
 use crate::recovery::apply::{Rebuilt, rebuild};
@@ -226,7 +227,8 @@ fn create(options: Builder, dir: &Path, lock: Box<dyn LockGuard>) -> Result<Engi
         report: Recovery { created: true, clean: true, ..Recovery::default() },
         ..RecoveryReport::default()
     };
-    let memtable = Arc::new(MemoryLayer::default());
+    let chunks = ChunkPool::new(options.active_limit());
+    let memtable = Arc::new(MemoryLayer::with_pool(&chunks));
     let rebuilt = Rebuilt {
         layers: vec![Layer::Memory(memtable.clone())],
         listed: Vec::new(),
@@ -239,7 +241,8 @@ fn create(options: Builder, dir: &Path, lock: Box<dyn LockGuard>) -> Result<Engi
     let cache = options.table_cache();
     let remover = Remover::new(options.file_system.clone(), Arc::default());
     let remover = Arc::new(remover);
-    let parts = Parts { rebuilt, recovery: report, cache, remover, lock: Some(lock), archive };
+    let lock = Some(lock);
+    let parts = Parts { rebuilt, recovery: report, cache, chunks, remover, lock, archive };
     Ok(build(options, dir, manifest, parts))
 }
 
@@ -318,7 +321,8 @@ fn assemble(
         live_log: !to_tables && found.transactions > 0,
         must_start: to_tables,
     };
-    let parts = Parts { rebuilt, recovery: report, cache, remover, lock, archive };
+    let chunks = ChunkPool::new(options.active_limit());
+    let parts = Parts { rebuilt, recovery: report, cache, chunks, remover, lock, archive };
     Ok(build(options, dir, found.manifest, parts))
 }
 
@@ -327,13 +331,14 @@ struct Parts {
     rebuilt: Rebuilt,
     recovery: RecoveryReport,
     cache: Arc<BlockCache>,
+    chunks: Arc<ChunkPool>,
     remover: Arc<Remover>,
     lock: Option<Box<dyn LockGuard>>,
     archive: Option<Archive>,
 }
 
 fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engine {
-    let Parts { rebuilt, recovery, cache, remover, lock, archive } = parts;
+    let Parts { rebuilt, recovery, cache, chunks, remover, lock, archive } = parts;
     let fs = options.file_system.clone();
     let counters = Arc::new(Counters::default());
     let database = manifest.database;
@@ -371,6 +376,7 @@ fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engi
         background: Background::default(),
         recovery,
         cache,
+        chunks,
         flush_failure: Mutex::new(None),
         next_file_id: AtomicU64::new(rebuilt.next_file_id.get()),
         tenure: remover.tenure().clone(),

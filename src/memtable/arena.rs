@@ -9,17 +9,18 @@
 //! pages these are on, the fewer translations the processor has to look up. Mapped chunks for records
 //! are filled with pages when they are made (a sixth less time per insertion than faulting them in one by
 //! one), and are small enough that this takes some tens of microseconds. Large chunks for nodes ask for
-//! huge pages.
+//! huge pages. An arena with a [`ChunkPool`] takes mapped chunks from there first, and gives its own back there.
 //!
 //! Invariants:
 //!
-//! 1. A chunk is freed only when the [`Arena`] is dropped, and never moves. Hence whatever was allocated
-//!    lives as long as the arena can be borrowed.
+//! 1. A chunk is freed, or handed on, only when the [`Arena`] is dropped, and never moves. Hence whatever was
+//!    allocated lives as long as the arena can be borrowed.
 //! 2. No byte is handed out twice.
 //! 3. Nothing in the arena is dropped one by one; types that need dropping are refused at compile time.
 //! 4. Once an arena was moved into a file ([`Arena::move_to_file`]) nobody writes into it.
 #![allow(unsafe_code)]
 
+use super::pool::ChunkPool;
 use crate::error::Error;
 use crate::fs::File;
 #[cfg(target_os = "linux")]
@@ -31,6 +32,7 @@ use std::io;
 use std::ops::Deref;
 use std::path::Path;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const FIRST_CHUNK_BYTES: usize = 2 << 10;
@@ -75,6 +77,7 @@ pub struct Arena {
     #[cfg(test)]
     pub fails_in: AtomicUsize,
     state: Mutex<State>,
+    pool: Option<Arc<ChunkPool>>,
 }
 
 /// The one writer of an arena.
@@ -85,7 +88,7 @@ pub struct ArenaWriter<'a> {
 
 impl Arena {
     /// An arena without memory; the first allocation takes some.
-    pub const fn new() -> Arena {
+    pub const fn new(pool: Option<Arc<ChunkPool>>) -> Arena {
         let state = State {
             nodes: Rest::new(LARGE_BYTES),
             records: Rest::new(FIRST_CHUNK_BYTES),
@@ -97,6 +100,7 @@ impl Arena {
             #[cfg(test)]
             fails_in: AtomicUsize::new(usize::MAX),
             state: Mutex::new(state),
+            pool,
         }
     }
 
@@ -127,7 +131,7 @@ impl Arena {
             };
             let start = chunk.start;
             // SAFETY: 1. The mapping is `map.len()` bytes long, and the system began it with zeros, so that
-            // every byte has a value. 2. It is not written meanwhile: the writer's lock is held, and
+            // every byte has a value, in whichever arena it was written. 2. It is not written meanwhile: the writer's lock is held, and
             // readers never write.
             let bytes = unsafe { NonNull::slice_from_raw_parts(start, map.len()).as_ref() };
             fs::write_full(file, bytes, end)?;
@@ -175,6 +179,14 @@ impl Arena {
     pub fn used_bytes(&self) -> usize {
         let state = self.state.lock();
         self.bytes() - state.records.free_bytes - state.nodes.free_bytes
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.give(self.state.get_mut().chunks.drain(..).filter(Chunk::is_reusable));
+        }
     }
 }
 
@@ -245,10 +257,14 @@ impl<'a> ArenaWriter<'a> {
 
     fn add_chunk(&mut self, bytes: usize, fill: Fill) -> Result<NonNull<u8>, OutOfMemory> {
         self.state.chunks.try_reserve(1).map_err(|_| OutOfMemory)?;
-        let chunk = Chunk::new(bytes, fill)?;
+        let pool = self.arena.pool.as_ref().filter(|_| bytes >= LARGE_BYTES);
+        let chunk = match pool.and_then(|pool| pool.take(bytes)) {
+            Some(chunk) => chunk,
+            None => Chunk::new(bytes, fill)?,
+        };
         let start = chunk.start();
+        self.arena.taken_bytes.fetch_add(chunk.len(), Ordering::Relaxed);
         self.state.chunks.push(chunk);
-        self.arena.taken_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(start)
     }
 }
@@ -351,7 +367,7 @@ enum Fill {
 /// One piece of memory from the system. `start` was taken before the memory was shared and is
 /// the only way to it.
 #[derive(Debug)]
-struct Chunk {
+pub(super) struct Chunk {
     start: NonNull<u8>,
     memory: Memory,
 }
@@ -406,6 +422,19 @@ impl Chunk {
 
     fn start(&self) -> NonNull<u8> {
         self.start
+    }
+
+    /// Length in bytes.
+    pub(super) fn len(&self) -> usize {
+        match &self.memory {
+            Memory::Heap(layout) => layout.size(),
+            Memory::Mapped { map, .. } => map.len(),
+        }
+    }
+
+    /// Whether another arena can use it: mapped, and not shown from a file.
+    fn is_reusable(&self) -> bool {
+        matches!(self.memory, Memory::Mapped { in_file: false, .. })
     }
 }
 

@@ -31,6 +31,7 @@ mod fill;
 mod filter;
 mod link;
 mod node;
+mod pool;
 mod ranges;
 mod record;
 mod tree;
@@ -44,6 +45,7 @@ mod speed;
 mod tests;
 
 pub use cursor::MemtableCursor;
+pub use pool::ChunkPool;
 pub use tree::Prior;
 
 use crate::cursor::RangeTombstone;
@@ -55,6 +57,7 @@ use directory::{Directory, Keyspace};
 use filter::Filter;
 use ranges::{is_empty_range, is_past};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use walk::Walk;
 
@@ -88,11 +91,20 @@ pub struct Entry<'a> {
 impl Memtable {
     /// An empty memtable. Takes no memory yet.
     pub fn new() -> Memtable {
+        Memtable::in_arena(Arena::new(None))
+    }
+
+    /// An empty memtable with memory of earlier ones, as far as there is some.
+    pub fn with_pool(pool: &Arc<ChunkPool>) -> Memtable {
+        Memtable::in_arena(Arena::new(Some(pool.clone())))
+    }
+
+    fn in_arena(arena: Arena) -> Memtable {
         Memtable {
             directory: Directory::new(),
             filter: Filter::new(),
             counts: Counts::default(),
-            arena: Arena::new(),
+            arena,
         }
     }
 

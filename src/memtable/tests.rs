@@ -4,6 +4,8 @@
 mod concurrent;
 mod model;
 
+#[cfg(not(miri))]
+use super::ChunkPool;
 use super::fill::{add_child, copy_leaf};
 use super::filter::Filter;
 use super::link::Either;
@@ -337,6 +339,49 @@ fn a_memtable_moves_into_a_file_and_reads_the_same() {
         cursor.next().unwrap();
     }
     assert_eq!(count, 20_001);
+}
+
+/// Memory of one that is gone serves the next, whatever was in it, up to the limit and until the end.
+#[test]
+#[cfg(not(miri))]
+fn memory_is_handed_on() {
+    const LIMIT_BYTES: usize = 6 << 20;
+    let pool = ChunkPool::new(LIMIT_BYTES);
+    let key = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+    let filled = |byte: u8| {
+        let memtable = Memtable::with_pool(&pool);
+        for n in 0..10_000_u64 {
+            memtable.writer().insert(SPACE, &key(n), Seqno(n + 1), Some(&[byte; 200])).unwrap();
+        }
+        let large = vec![byte; 300_000 + usize::from(byte)];
+        memtable.writer().insert(SPACE, b"large", Seqno(10_001), Some(&large)).unwrap();
+        for n in 0..10_000 {
+            assert_eq!(
+                memtable.get(SPACE, &key(n), Seqno::MAX).unwrap().value,
+                Some(&[byte; 200][..])
+            );
+        }
+        assert_eq!(memtable.get(SPACE, b"large", Seqno::MAX).unwrap().value, Some(&large[..]));
+        memtable
+    };
+    let first = filled(1);
+    assert_eq!(pool.bytes(), 0);
+    let bytes = first.bytes();
+    drop(first);
+    let kept = pool.bytes();
+    assert!((bytes - (200 << 10)..=bytes).contains(&kept), "{kept} of {bytes}");
+    let second = filled(9);
+    assert!(second.bytes() >= bytes, "counts what it took");
+    assert!(pool.bytes() < kept / 8, "{} of {kept}", pool.bytes());
+    let (third, fourth) = (filled(2), filled(3));
+    drop((second, third, fourth));
+    assert!((LIMIT_BYTES / 2..=LIMIT_BYTES).contains(&pool.bytes()), "{}", pool.bytes());
+    pool.trim(1 << 20);
+    assert!((1 << 10..=1 << 20).contains(&pool.bytes()), "{}", pool.bytes());
+    let last = filled(4);
+    pool.end();
+    drop(last);
+    assert_eq!(pool.bytes(), 0);
 }
 
 /// Between the two steps that publish a split, the whole leaf is found left of its right part. Walks came

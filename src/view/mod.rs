@@ -22,7 +22,7 @@ pub use run::{LiveTable, Run, RunCursor, runs_of};
 
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};
-use crate::memtable::Memtable;
+use crate::memtable::{ChunkPool, Memtable};
 use crate::slice::Slice;
 use crate::table::{Found, key_hash};
 use crate::types::{KeyspaceId, Seqno};
@@ -37,6 +37,11 @@ pub struct MemoryLayer {
 }
 
 impl MemoryLayer {
+    /// An empty one with memory of earlier ones, as far as there is some.
+    pub fn with_pool(pool: &Arc<ChunkPool>) -> MemoryLayer {
+        MemoryLayer { memtable: Memtable::with_pool(pool), deltas: Deltas::default() }
+    }
+
     /// Whether it can stand for a new one: nobody ever wrote to it, or counted its keys.
     pub fn is_untouched(&self) -> bool {
         self.memtable.is_untouched() && self.deltas.is_empty()
