@@ -113,9 +113,10 @@ pub const MEMORY_BUDGET_MIN_BYTES: usize = 1 << 20;
 impl Builder {
     /// Bytes of memory for unsaved changes: memtables and the write sets of transactions. Default
     /// 128 MiB, at least 1 MiB. More memory means fewer, larger checkpoints and a longer log to replay
-    /// after a crash. The resident table indexes (about 0.6 bytes per record) come on top, and up to a
-    /// quarter of the budget for the shapes and fingerprints of blocks that were read through a mapping
-    /// (about 1.3 bytes per record; tables beyond that are read without them, at about 1.3 times the cost).
+    /// after a crash. The resident table indexes (about 0.6 bytes per record, and 1.25 more where a table
+    /// has a filter) come on top, and up to a quarter of the budget for the shapes and fingerprints of
+    /// blocks that were read through a mapping (about 1.3 bytes per record; tables beyond that are read
+    /// without them, at about 1.3 times the cost).
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.memory_budget = bytes.max(MEMORY_BUDGET_MIN_BYTES);
         self

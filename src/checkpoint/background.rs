@@ -268,17 +268,19 @@ impl Engine {
     /// What is due while nobody writes: what an idle log is due, then fewer runs, and the room back that was kept for
     /// more. Also in a life without a write, which touches no log. False if there is something left to do.
     pub fn rest(&self) -> Result<bool> {
+        // Not behind the gate: it may read.
+        let much_is_dead = self.memory_makes_much_dead();
         // A busy gate means that somebody writes.
         let Some(mut writer) = self.writer.try_lock() else { return Ok(false) };
         self.check_open()?;
         let started = writer.started;
-        if started && !self.rest_log(&mut writer)? {
+        if started && !self.rest_log(&mut writer, much_is_dead)? {
             return Ok(false);
         }
         drop(writer);
         self.chunks.trim(self.options.resting_chunks_limit());
         // What a life that wrote has made dead is for the merge to look up.
-        if started || self.wants_merge_at_rest() {
+        if self.wants_merge_at_rest() || (started && self.changed_since_rest()) {
             match self.options.background {
                 true => self.background.wake_merger_at_rest(),
                 false => while self.merge_due(true)? {},
@@ -294,15 +296,15 @@ impl Engine {
     }
 
     /// A sync of what was not synced yet (tickets that nobody polls among it), a witness for the last commits, a
-    /// checkpoint if the log is long, and a smaller reserve. False if the checkpoint is still to be made.
-    fn rest_log(&self, writer: &mut Writer) -> Result<bool> {
+    /// checkpoint if the log is long or much is dead, and a smaller reserve. False if the checkpoint is still to be made.
+    fn rest_log(&self, writer: &mut Writer, much_is_dead: bool) -> Result<bool> {
         let end = self.log.end();
         self.log.flush(end, Reach::Durable)?;
         if self.log.lacks_witness() {
             self.space.reserve(self.log.end(), 0, true).map_err(|e| self.or_poison(e))?;
             self.log.write_witness(&self.space)?;
         }
-        if self.live_log_bytes() > self.options.resting_log_limit() {
+        if much_is_dead || self.live_log_bytes() > self.options.resting_log_limit() {
             self.freeze(writer);
             self.background.wake_flusher();
         }

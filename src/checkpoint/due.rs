@@ -38,8 +38,8 @@ const SMALL_RATIO: u64 = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct RunSize {
     pub bytes: u64,
-    /// Point entries, tombstones included.
-    pub entries: u64,
+    /// Point entries that are no tombstones.
+    pub values: u64,
     pub is_base: bool,
 }
 
@@ -83,13 +83,18 @@ fn split(runs: &[RunSize]) -> (&[RunSize], u64) {
 
 /// Whether records are large enough that runs are merged for space alone.
 fn are_large(runs: &[RunSize]) -> bool {
-    let entries: u64 = runs.iter().map(|run| run.entries).sum();
-    entries > 0 && bytes_of(runs) >= entries.saturating_mul(LARGE_RECORD_BYTES)
+    let values: u64 = runs.iter().map(|run| run.values).sum();
+    values > 0 && bytes_of(runs) >= values.saturating_mul(LARGE_RECORD_BYTES)
 }
 
 /// Whether so much is dead that it pays to rewrite all the rest.
 fn is_much(dead_bytes: u64, runs: &[RunSize]) -> bool {
     dead_bytes.saturating_mul(4) >= bytes_of(runs)
+}
+
+/// Whether a checkpoint of what memory holds would make a merge due that gives back space.
+pub fn due_with_memory(runs: &[RunSize], dead_bytes: impl FnOnce() -> u64) -> bool {
+    are_large(runs) && is_much(dead_bytes(), runs)
 }
 
 /// The cheapest neighbours that halve the number of runs, if these are more than `most`.
@@ -155,12 +160,12 @@ mod tests {
     const NOT_ASKED: fn() -> u64 = || unreachable!("small records: sizes decide");
 
     fn upper(sizes: &[u64]) -> Vec<RunSize> {
-        sizes.iter().map(|&bytes| RunSize { bytes, entries: bytes, is_base: false }).collect()
+        sizes.iter().map(|&bytes| RunSize { bytes, values: bytes, is_base: false }).collect()
     }
 
     fn with_base(sizes: &[u64], base_bytes: u64) -> Vec<RunSize> {
         let mut runs = upper(sizes);
-        runs.push(RunSize { bytes: base_bytes, entries: base_bytes, is_base: true });
+        runs.push(RunSize { bytes: base_bytes, values: base_bytes, is_base: true });
         runs
     }
 
@@ -250,7 +255,7 @@ mod tests {
         assert_eq!(due_at_rest(&runs[1..], 10, 0, || all_bytes / 4), Some(0..8));
         assert_eq!(due_at_rest(&runs[1..], 10, all_bytes, NOT_ASKED), Some(0..8), "allowed");
         assert_eq!(due_at_rest(&runs[8..], 10, all_bytes, NOT_ASKED), None, "nothing to merge");
-        let slightly_smaller = |run: &RunSize| RunSize { entries: run.entries + 1, ..*run };
+        let slightly_smaller = |run: &RunSize| RunSize { values: run.values + 1, ..*run };
         let small: Vec<_> = runs.iter().map(slightly_smaller).collect();
         assert_eq!(due(&small, NOT_ASKED), Some(0..9));
     }

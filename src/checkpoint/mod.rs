@@ -2,7 +2,7 @@
 //!
 //! - [`flush`]: a frozen memtable becomes a table, the manifest starts the log behind it.
 //! - [`due`]: which runs are to be merged, and when; [`dead`]: what of them newer ones have replaced.
-//! - [`merge`]: runs of tables become one.
+//! - [`merge`]: runs of tables become one; [`parts`]: which of their tables stay as they are.
 //! - [`write`]: how both write tables.
 //! - [`background`]: the threads that do it, and what is done when there are none.
 //!
@@ -17,6 +17,7 @@ mod dead;
 mod due;
 pub mod flush;
 mod merge;
+mod parts;
 mod pinned;
 pub mod write;
 

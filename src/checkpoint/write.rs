@@ -277,8 +277,7 @@ impl TableWriter<'_> {
             if bottom {
                 tombstones.clear();
             }
-            // Range tombstones go into the first table of the keyspace as a whole if there is only one
-            // table; runs above the base are written as one table for that reason.
+            // Range tombstones go into the one table of the keyspace as a whole.
             let split = tombstones.is_empty();
             for tombstone in &tombstones {
                 self.started(open, filter, take_file_id)?
@@ -293,8 +292,9 @@ impl TableWriter<'_> {
                     let full = open
                         .as_ref()
                         .is_some_and(|t| t.builder.bytes() >= self.options.table_bytes);
-                    if full && split && bottom {
+                    if full && split {
                         done.extend(open.take().map(|t| self.finish(t)).transpose()?);
+                        go_on()?;
                     }
                     self.started(open, filter, take_file_id)?.add(
                         keyspace,

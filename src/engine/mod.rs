@@ -76,6 +76,8 @@ pub struct Engine {
     pub merging: Mutex<()>,
     /// What may be merged into the base while nobody writes.
     pub allowance: Allowance,
+    /// Generation of the manifest at which nothing was to be merged at rest.
+    pub rested_at: AtomicU64,
     pub background: Background,
     pub recovery: RecoveryReport,
     pub cache: Arc<BlockCache>,

@@ -143,6 +143,8 @@ impl Arena {
         let mut freed = 0;
         for (start, len, at, in_file) in places {
             let at = at.try_into().map_err(|_| io::ErrorKind::FileTooLarge)?;
+            // Before the call: if it fails, some systems have taken the old memory away.
+            *in_file = true;
             // SAFETY: 1. `start` and `len` are those of a mapping of this arena, so the call replaces
             // nothing else. 2. The file holds the same bytes at `at`, a multiple of any page size, and
             // nobody else can write them: it has no name. So readers see no change, whenever the system
@@ -161,7 +163,6 @@ impl Arena {
             if mapped == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
-            *in_file = true;
             freed += len;
             self.taken_bytes.fetch_sub(len, Ordering::Relaxed);
         }

@@ -31,11 +31,16 @@ impl ChunkPool {
         Arc::new(ChunkPool(Mutex::new(Kept { chunks: VecDeque::new(), bytes: 0, limit_bytes })))
     }
 
-    /// A chunk of at least `bytes`, and not of many more.
+    /// A chunk of at least `bytes`, and not of many more. If there is none, as much goes as the system is asked for
+    /// now, so that what is here and what is in use do not grow together.
     pub(super) fn take(&self, bytes: usize) -> Option<Chunk> {
         let mut kept = self.0.lock();
         let fits = |chunk: &Chunk| (bytes..=bytes + bytes / SPARE_FRACTION).contains(&chunk.len());
-        let at = kept.chunks.iter().rposition(fits)?;
+        let Some(at) = kept.chunks.iter().rposition(fits) else {
+            let left_bytes = kept.bytes.saturating_sub(bytes);
+            free_behind_the_lock(kept, left_bytes);
+            return None;
+        };
         let chunk = kept.chunks.swap_remove_back(at)?;
         kept.bytes -= chunk.len();
         Some(chunk)

@@ -42,6 +42,16 @@ impl TableMeta {
         after_first && before_last
     }
 
+    /// Whether all of the table, what it hides included, lies before `key`.
+    #[inline]
+    pub fn ends_before(&self, keyspace: KeyspaceId, key: &[u8]) -> bool {
+        match self.last.0.cmp(&keyspace) {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => self.last.1.as_deref().is_some_and(|last| last < key),
+            std::cmp::Ordering::Greater => false,
+        }
+    }
+
     /// Appends the encoding: the grammar's `table-meta`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.file_id.get().to_le_bytes());

@@ -121,7 +121,7 @@ fn first_reaching(
     // Equal heads: the keys decide.
     let to = lasts.partition_point(|last| *last <= wanted);
     let among = tables.get(from..to).unwrap_or(&[]);
-    from + among.partition_point(|table| ends_before(table.meta(), keyspace, key))
+    from + among.partition_point(|table| table.meta().ends_before(keyspace, key))
 }
 
 impl Run {
@@ -140,6 +140,11 @@ impl Run {
     /// Its point entries, tombstones included.
     pub fn entries(&self) -> u64 {
         self.tables.iter().map(|table| table.meta().entries).sum()
+    }
+
+    /// Its point entries that are no tombstones.
+    pub fn values(&self) -> u64 {
+        self.tables.iter().map(|table| table.meta().entries - table.meta().tombstones).sum()
     }
 
     /// Bytes of its files.
@@ -264,17 +269,7 @@ pub fn runs_of(tables: Vec<Arc<LiveTable>>, seqno: Seqno) -> Vec<Arc<Run>> {
 /// and not within it, are kept to runs of one table.
 fn ascend(before: &TableMeta, after: &TableMeta) -> bool {
     let no_ranges = before.range_tombstones == 0 && after.range_tombstones == 0;
-    no_ranges && ends_before(before, after.first.0, &after.first.1)
-}
-
-/// Whether all of a table lies before the key.
-#[inline]
-fn ends_before(meta: &TableMeta, keyspace: KeyspaceId, key: &[u8]) -> bool {
-    match meta.last.0.cmp(&keyspace) {
-        std::cmp::Ordering::Less => true,
-        std::cmp::Ordering::Equal => meta.last.1.as_deref().is_some_and(|last| last < key),
-        std::cmp::Ordering::Greater => false,
-    }
+    no_ranges && before.ends_before(after.first.0, &after.first.1)
 }
 
 /// A position in a run.

@@ -1,7 +1,10 @@
 //! What is merged while nobody writes.
 
+use highwater::check::{self, VerifyOptions};
+use highwater::fs::{FileSystem, os::OsFileSystem};
 use highwater::{Database, Keyspace};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Without threads, so that nothing rests.
@@ -136,8 +139,8 @@ fn large_values_are_rewritten_when_a_quarter_of_them_is_dead() {
         assert_eq!((stats.runs, stats.merges), (6, 0), "{way}: a tenth is dead");
         assert_eq!(stats.table_bytes, before.table_bytes);
 
+        // No checkpoint: at rest one is made for this.
         change(&db, &items);
-        db.checkpoint().unwrap();
         db.maintain().unwrap();
         let stats = db.stats();
         assert_eq!(stats.runs, 1, "{way}: half is dead");
@@ -146,4 +149,120 @@ fn large_values_are_rewritten_when_a_quarter_of_them_is_dead() {
         let bytes = left * value.len() as u64;
         assert!((bytes..bytes + bytes / 50).contains(&stats.live_table_bytes), "{way}: {stats:?}");
     }
+}
+
+fn append(db: &Database, items: &Keyspace, numbers: std::ops::Range<u32>) {
+    put(db, items, numbers, &[7; 200]);
+}
+
+/// Records whose keys ascend were rewritten by each merge, though none lay between others.
+#[test]
+fn what_is_appended_is_written_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let open = || {
+        let db = Database::builder().background(false).table_size(64 << 10).open(&path).unwrap();
+        let items = db.keyspace("items").unwrap();
+        (db, items)
+    };
+    let (db, items) = open();
+    for round in 0..40 {
+        append(&db, &items, round * 100..(round + 1) * 100);
+        db.maintain().unwrap();
+    }
+    let stats = db.stats();
+    assert_eq!((stats.runs, stats.tables), (1, 40), "{stats:?}");
+    assert_eq!(stats.table_bytes, stats.live_table_bytes, "nothing was written twice");
+    let before = db.snapshot();
+    // Two tables change: the other 38 stay.
+    put(&db, &items, 1150..1250, b"new");
+    db.compact().unwrap();
+    let after = db.stats();
+    assert_eq!((after.runs, after.tables), (1, 39), "two became one: {after:?}");
+    assert!(after.table_bytes - stats.table_bytes < 4 * (20 << 10), "{after:?}");
+    for (at, value) in [(before, &[7; 200][..]), (db.snapshot(), b"new")] {
+        assert_eq!(at.get(&items, 1200_u32.to_be_bytes()).unwrap().unwrap(), *value);
+        assert_eq!(at.len(&items).unwrap(), 4000);
+        assert_eq!(at.iter(&items).unwrap().count(), 4000);
+    }
+    // Small ones gather.
+    let base_bytes = db.stats().live_table_bytes;
+    for round in 400..440 {
+        append(&db, &items, round * 10..(round + 1) * 10);
+    }
+    db.compact().unwrap();
+    let stats = db.stats();
+    assert!(stats.runs == 1 && stats.tables < 39 + 8, "{stats:?}");
+    assert!(stats.live_table_bytes > base_bytes + 400 * 200);
+    drop(items);
+    db.close().unwrap();
+    let fs: Arc<dyn FileSystem> = Arc::new(OsFileSystem::new());
+    let found = check::verify(&fs, &path, &VerifyOptions::default(), &mut |_, _| {});
+    assert_eq!(found.unwrap().unwrap().findings, []);
+
+    let (db, items) = open();
+    assert_eq!(items.len().unwrap(), 4400);
+    // What the front loses goes by whole tables.
+    let written = db.stats().table_bytes;
+    let mut tx = db.write().unwrap();
+    tx.remove_range(&items, ..2000_u32.to_be_bytes()).unwrap();
+    tx.commit().unwrap();
+    db.compact().unwrap();
+    let stats = db.stats();
+    assert!(stats.table_bytes - written < 40 << 10, "{stats:?}");
+    assert!(stats.live_table_bytes < base_bytes * 2 / 3, "{stats:?}");
+    assert_eq!(items.len().unwrap(), 2400);
+    assert_eq!(db.snapshot().first(&items).unwrap().unwrap().0, 2000_u32.to_be_bytes());
+}
+
+/// What a dropped keyspace leaves goes without a look at the others' tables.
+#[test]
+fn dropping_one_keyspace_rewrites_nothing_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Database::builder().background(false).table_size(64 << 10);
+    let db = builder.open(dir.path().join("db")).unwrap();
+    let (first, second) = (db.keyspace("first").unwrap(), db.keyspace("second").unwrap());
+    append(&db, &first, 0..200);
+    append(&db, &second, 0..200);
+    db.compact().unwrap();
+    let before = db.stats();
+    assert_eq!((before.runs, before.tables), (1, 2));
+    db.drop_keyspace(&first).unwrap();
+    db.compact().unwrap();
+    let after = db.stats();
+    assert_eq!(after.table_bytes, before.table_bytes);
+    assert_eq!((after.runs, after.tables), (1, 1));
+    assert_eq!(second.len().unwrap(), 200);
+}
+
+/// One large value among a hundred records is most of the bytes, and little of what is looked up.
+#[test]
+fn a_few_large_values_count_by_their_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (db, items) = restless(&dir.path().join("db"));
+    let is_large = |number: &u32| number.is_multiple_of(100);
+    let mut tx = db.write().unwrap();
+    for number in 0..2500_u32 {
+        let bytes = if is_large(&number) { 1 << 20 } else { 50 };
+        tx.insert(&items, number.to_be_bytes(), vec![7; bytes]).unwrap();
+    }
+    tx.commit().unwrap();
+    db.checkpoint().unwrap();
+    let mut tx = db.write().unwrap();
+    for number in (0..2500_u32).filter(|number| !is_large(number)) {
+        tx.insert(&items, number.to_be_bytes(), b"new").unwrap();
+    }
+    tx.commit().unwrap();
+    db.checkpoint().unwrap();
+    let before = db.stats();
+    assert_eq!(before.runs, 2);
+    db.maintain().unwrap();
+    assert_eq!(db.stats().table_bytes, before.table_bytes, "all but a hundredth is alive");
+    let mut tx = db.write().unwrap();
+    (0..2500_u32).filter(is_large).for_each(|n| tx.remove(&items, n.to_be_bytes()).unwrap());
+    tx.commit().unwrap();
+    db.maintain().unwrap();
+    let stats = db.stats();
+    assert!(stats.runs == 1 && stats.live_table_bytes < 1 << 20, "{stats:?}");
+    assert_eq!(items.len().unwrap(), 2475);
 }
