@@ -43,7 +43,10 @@ pub mod fs;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hash;
 mod keyspace;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod lanes;
 mod lock;
 mod manifest;
 mod memtable;

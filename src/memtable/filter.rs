@@ -9,10 +9,10 @@
 //! after that, so whoever is entitled to see an entry sees its bits.
 
 use super::arena::{OutOfMemory, Zeros};
+use crate::hash::key_hash;
 use crate::types::KeyspaceId;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const FIRST_GENERATION_KEYS: u64 = 4096;
 const GENERATION_GROWTH: u64 = 8;
@@ -36,13 +36,12 @@ impl Filter {
         self.generations[0].get().is_some()
     }
 
-    /// Whether the key may be one of those that were added.
+    /// Whether a key with this hash may be one of those that were added.
     #[inline]
-    pub fn may_contain(&self, keyspace: KeyspaceId, key: &[u8]) -> bool {
+    pub fn may_contain(&self, hash: u64) -> bool {
         if !self.is_on() {
             return true;
         }
-        let hash = hash(keyspace, key);
         let bits = bits(hash);
         let mut generations = self.generations.iter().map_while(OnceLock::get);
         generations.any(|words| word(words, hash).load(Ordering::Relaxed) & bits == bits)
@@ -52,7 +51,7 @@ impl Filter {
     /// memory there is no filter.
     pub fn start<'k>(&self, keys: impl Iterator<Item = (KeyspaceId, &'k [u8])>) {
         let Ok(words) = Zeros::new(words_for(FIRST_GENERATION_KEYS)) else { return };
-        keys.for_each(|(keyspace, key)| set(&words, hash(keyspace, key)));
+        keys.for_each(|(keyspace, key)| set(&words, key_hash(keyspace, key)));
         self.generations[0].get_or_init(|| words);
     }
 
@@ -60,7 +59,7 @@ impl Filter {
     #[inline]
     pub fn add(&self, keyspace: KeyspaceId, key: &[u8], before: u64) {
         if let Some(words) = self.generation_for(before) {
-            set(words, hash(keyspace, key));
+            set(words, key_hash(keyspace, key));
         }
     }
 
@@ -101,11 +100,6 @@ const fn words_for(keys: u64) -> usize {
 fn set(words: &[AtomicU64], hash: u64) {
     let word = word(words, hash);
     word.store(word.load(Ordering::Relaxed) | bits(hash), Ordering::Relaxed);
-}
-
-#[inline]
-fn hash(keyspace: KeyspaceId, key: &[u8]) -> u64 {
-    xxh3_64_with_seed(key, u64::from(keyspace.0))
 }
 
 /// Up to four bits out of 64, from the low 24 bits of the hash.

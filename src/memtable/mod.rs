@@ -51,6 +51,7 @@ pub use tree::Prior;
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};
 use crate::fs::File;
+use crate::hash::key_hash;
 use crate::types::{KeyspaceId, MAX_KEY_BYTES, MAX_VALUE_BYTES, Seqno};
 use arena::{Arena, ArenaWriter};
 use directory::{Directory, Keyspace};
@@ -122,13 +123,25 @@ impl Memtable {
     /// The newest version of a key at or before `at`, tombstones included.
     #[inline]
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8], at: Seqno) -> Option<Entry<'_>> {
-        let record = self.record(keyspace, key)?.visible(at)?;
+        self.get_hashed(keyspace, key, key_hash(keyspace, key), at)
+    }
+
+    /// The same, with the [`key_hash`] of the key.
+    #[inline]
+    pub fn get_hashed(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        hash: u64,
+        at: Seqno,
+    ) -> Option<Entry<'_>> {
+        let record = self.record(keyspace, key, hash)?.visible(at)?;
         Some(Entry { seqno: record.seqno(), value: record.value() })
     }
 
     /// The seqno of the newest version of a key.
     pub fn newest(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Seqno> {
-        self.record(keyspace, key).map(|record| record.seqno())
+        self.record(keyspace, key, key_hash(keyspace, key)).map(|record| record.seqno())
     }
 
     /// Whether a key between `start` and `end` has a version later than `after`, or a range tombstone
@@ -231,9 +244,9 @@ impl Memtable {
     }
 
     #[inline]
-    fn record(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<record::Record<'_>> {
+    fn record(&self, keyspace: KeyspaceId, key: &[u8], hash: u64) -> Option<record::Record<'_>> {
         let entries = &self.directory.get(keyspace)?.entries;
-        if self.filter.may_contain(keyspace, key) { entries.get(key) } else { None }
+        if self.filter.may_contain(hash) { entries.get(key) } else { None }
     }
 }
 

@@ -52,10 +52,11 @@ impl BlockCache {
         }
     }
 
-    /// With this limit for the resident heads of all tables, and the same for their positions.
-    pub fn with_resident(self, limit_bytes: usize) -> BlockCache {
-        let budget = || ResidentBudget::new(limit_bytes);
-        BlockCache { heads: budget(), positions: budget(), ..self }
+    /// With these limits for the resident heads of all tables, and for their positions.
+    pub fn with_resident(self, heads_bytes: usize, positions_bytes: usize) -> BlockCache {
+        let (heads, positions) =
+            (ResidentBudget::new(heads_bytes), ResidentBudget::new(positions_bytes));
+        BlockCache { heads, positions, ..self }
     }
 
     /// What the resident heads of all tables may take.

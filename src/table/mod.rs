@@ -48,6 +48,7 @@ mod stage;
 mod tests;
 mod window;
 
+pub use crate::hash::key_hash;
 pub use builder::TableBuilder;
 pub use cache::BlockCache;
 pub use cursor::TableCursor;
@@ -122,11 +123,4 @@ pub struct SectionInfo {
     pub range_tombstones: u64,
     /// Length of the section's blocks in the file.
     pub bytes: u64,
-}
-
-/// The hash of a key that filters and fingerprints use; computed once for all tables of a lookup.
-/// Frozen: it is on disk.
-#[inline]
-pub fn key_hash(keyspace: KeyspaceId, key: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(key, u64::from(keyspace.get()))
 }

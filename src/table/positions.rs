@@ -27,6 +27,8 @@ use super::block::Layout;
 use super::even::{Even, Record};
 use super::format::Extent;
 use super::heads::ResidentBudget;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use crate::lanes::matching;
 use crate::prefetch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +41,8 @@ const FINGERPRINT_MIN_BITS: u32 = 6;
 const ENTRIES_A_BUCKET: u64 = 5;
 /// Keys of a block whose buckets are asked for before the first is needed.
 const AT_ONCE: usize = 64;
-/// Both lanes of a word, but for their top bits.
+/// Both halves of a word, but for their top bits.
+#[cfg(any(not(target_arch = "x86_64"), miri, test))]
 const LOW: u64 = 0x7fff_ffff_7fff_ffff;
 
 /// A block's word: its shape, and above that how often it was searched. 0: never.
@@ -119,22 +122,15 @@ impl Positions {
     #[inline(always)]
     pub fn places(&self, hash: u64) -> impl Iterator<Item = (u32, usize)> {
         let words = self.bucket(hash).0.each_ref().map(|word| word.load(Ordering::Acquire));
-        let pair = |lane: u32| u64::from(lane) << 32 | u64::from(lane);
-        let (wanted, mask) = (pair(self.fingerprint(hash)), pair(!self.place_mask()));
-        // The top bit of a lane is set where the fingerprint is the wanted one.
-        let hits = |word: u64| {
-            let differs = (word ^ wanted) & mask;
-            !(((differs & LOW) + LOW) | differs | LOW)
-        };
-        let [a, b, c, d] = words;
-        let mut hits = hits(a) >> 31 | hits(b) >> 30 | hits(c) >> 29 | hits(d) >> 28;
+        let mut hits = matching(words, self.fingerprint(hash), !self.place_mask());
         std::iter::from_fn(move || {
             if hits == 0 {
                 return None;
             }
-            let bit = hits.trailing_zeros();
+            let lane = hits.trailing_zeros();
             hits &= hits - 1;
-            let place = (words[bit as usize & 3] >> (bit & 32)) as u32 & self.place_mask();
+            let entry = (words[(lane / 2) as usize & 3] >> (lane % 2 * 32)) as u32;
+            let place = entry & self.place_mask();
             let position = place as usize & ((1 << POSITION_BITS) - 1);
             Some((place >> POSITION_BITS, position))
         })
@@ -234,6 +230,24 @@ impl Positions {
     }
 }
 
+/// One bit for each half of a word, the lower first, that is `wanted` where `mask` is set.
+#[cfg(any(not(target_arch = "x86_64"), miri, test))]
+#[inline(always)]
+fn matching_by_words(words: [u64; 4], wanted: u32, mask: u32) -> u32 {
+    let pair = |half: u32| u64::from(half) << 32 | u64::from(half);
+    let mut hits = 0;
+    for (at, word) in words.into_iter().enumerate() {
+        let differs = (word ^ pair(wanted)) & pair(mask);
+        // The top bit of a half is set where it is the wanted one.
+        let equal = !(((differs & LOW) + LOW) | differs | LOW);
+        hits |= ((equal >> 31 & 1 | equal >> 62 & 2) as u32) << (2 * at);
+    }
+    hits
+}
+
+#[cfg(any(not(target_arch = "x86_64"), miri))]
+use matching_by_words as matching;
+
 impl Drop for Positions {
     fn drop(&mut self) {
         self.budget.give_back(self.memory_bytes());
@@ -265,5 +279,26 @@ mod tests {
         assert!(Positions::new(&blocks, 100, &budget).is_none());
         blocks.pop();
         assert!(Positions::new(&blocks, 100, &budget).is_some());
+    }
+
+    #[test]
+    fn entries_are_matched_alike_by_words_and_all_at_once() {
+        let mut state = 7_u64;
+        for round in 0..20_000_u32 {
+            let mut half = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // Few different ones, so that many are equal.
+                ((state >> 60) as u32).wrapping_mul(0x2100_0011)
+            };
+            let entries: [u32; 8] = std::array::from_fn(|_| half());
+            let (wanted, mask) = (half(), [u32::MAX, 0xFFFF_0000, 0xF000_0000][round as usize % 3]);
+            let word =
+                |at: usize| u64::from(entries[2 * at + 1]) << 32 | u64::from(entries[2 * at]);
+            let words = std::array::from_fn(word);
+            let expected = (0..8).filter(|at| entries[*at] & mask == wanted & mask);
+            let expected = expected.fold(0, |hits, at| hits | 1 << at);
+            assert_eq!(matching(words, wanted & mask, mask), expected);
+            assert_eq!(matching_by_words(words, wanted & mask, mask), expected);
+        }
     }
 }

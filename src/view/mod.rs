@@ -106,7 +106,7 @@ pub fn get_in<'a>(
     for layer in layers {
         match layer {
             Layer::Memory(memtable) => {
-                if let Some(entry) = memtable.get(keyspace, key, at) {
+                if let Some(entry) = memtable.get_hashed(keyspace, key, hash, at) {
                     return Ok(Some(entry.value.map(Slice::borrowed)));
                 }
                 if memtable.has_range_tombstones(keyspace) && memtable.covers(keyspace, key, at) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 fn table(bytes: Vec<u8>, meta: &TableMeta, heads_bytes: usize) -> Table {
     let fs = MemoryFs { file: Some(Arc::new(MemoryFile { bytes: Mutex::new(bytes) })) };
-    let cache = Arc::new(BlockCache::new(0).with_resident(heads_bytes));
+    let cache = Arc::new(BlockCache::new(0).with_resident(heads_bytes, heads_bytes));
     Table::new(Arc::new(fs), path(), DATABASE, meta.clone(), ReadMode::Mmap, cache)
 }
 

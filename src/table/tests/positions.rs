@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 fn table(bytes: Vec<u8>, meta: &TableMeta, mode: ReadMode, resident_bytes: usize) -> Table {
     let fs = MemoryFs { file: Some(Arc::new(MemoryFile { bytes: Mutex::new(bytes) })) };
-    let cache = Arc::new(BlockCache::new(0).with_resident(resident_bytes));
+    let cache = Arc::new(BlockCache::new(0).with_resident(resident_bytes, resident_bytes));
     Table::new(Arc::new(fs), path(), DATABASE, meta.clone(), mode, cache)
 }
 
