@@ -1,3 +1,5 @@
+//! Tests of [`parts`](super::parts): which tables of a merge stay.
+
 use super::{Part, merged_bytes, parts};
 use crate::fs::os::OsFileSystem;
 use crate::fs::removal::Remover;
