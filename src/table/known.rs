@@ -25,11 +25,14 @@ impl Table {
             let record = positions.record(ordinal, position)?;
             let bytes = map.get(record.bytes)?;
             // All of it is needed next, and comes together with the key.
-            for at in [64, 128, 192] {
-                if let Some(byte) = bytes.get(at.min(bytes.len().saturating_sub(1))) {
+            let ask = |byte: Option<&u8>| {
+                if let Some(byte) = byte {
                     prefetch::line(byte);
                 }
-            }
+            };
+            ask(bytes.get(64));
+            ask(bytes.get(128));
+            ask(bytes.last());
             let (own, value) = bytes.split_at_checked(record.key_bytes)?;
             // Another keyspace may have the same key.
             let in_section = ordinal.wrapping_sub(section.first_block) < section.block_count;

@@ -63,7 +63,8 @@ pub struct Positions {
     /// By ordinal of the data block.
     shapes: Box<[AtomicU64]>,
     even: Even,
-    place_bits: u32,
+    /// The lower bits of an entry: block and position.
+    place_mask: u32,
     budget: Arc<ResidentBudget>,
 }
 
@@ -97,7 +98,8 @@ impl Positions {
         let buckets = (0..buckets).map(|_| Bucket::default()).collect();
         let shapes = (0..blocks).map(|_| AtomicU64::new(0)).collect();
         let even = Even::of(extents);
-        Some(Positions { buckets, shapes, even, place_bits, budget: Arc::clone(budget) })
+        let place_mask = (1 << place_bits) - 1;
+        Some(Positions { buckets, shapes, even, place_mask, budget: Arc::clone(budget) })
     }
 
     #[inline(always)]
@@ -109,12 +111,7 @@ impl Positions {
     /// The fingerprint, where an entry has it.
     #[inline(always)]
     fn fingerprint(&self, hash: u64) -> u32 {
-        (hash as u32 & !self.place_mask()).max(1 << self.place_bits)
-    }
-
-    #[inline(always)]
-    fn place_mask(&self) -> u32 {
-        (1 << self.place_bits) - 1
+        (hash as u32 & !self.place_mask).max(self.place_mask + 1)
     }
 
     /// Blocks, and positions in them, where a key with this hash may lie. Without a branch for each entry: which of
@@ -122,7 +119,7 @@ impl Positions {
     #[inline(always)]
     pub fn places(&self, hash: u64) -> impl Iterator<Item = (u32, usize)> {
         let words = self.bucket(hash).0.each_ref().map(|word| word.load(Ordering::Acquire));
-        let mut hits = matching(words, self.fingerprint(hash), !self.place_mask());
+        let mut hits = matching(words, self.fingerprint(hash), !self.place_mask);
         std::iter::from_fn(move || {
             if hits == 0 {
                 return None;
@@ -130,7 +127,7 @@ impl Positions {
             let lane = hits.trailing_zeros();
             hits &= hits - 1;
             let entry = (words[(lane / 2) as usize & 3] >> (lane % 2 * 32)) as u32;
-            let place = entry & self.place_mask();
+            let place = entry & self.place_mask;
             let position = place as usize & ((1 << POSITION_BITS) - 1);
             Some((place >> POSITION_BITS, position))
         })

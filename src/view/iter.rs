@@ -121,20 +121,12 @@ impl<'a> Range<'a> {
 
     fn front(&mut self) -> Result<&mut Merge<'a>> {
         if self.front.is_none() {
-            let mut merge = self.sight.merge()?;
-            match &self.lower {
-                Bound::Included(key) => merge.seek(Some(key.as_bytes()))?,
-                Bound::Unbounded => merge.seek(None)?,
-                Bound::Excluded(key) => {
-                    merge.seek(Some(key.as_bytes()))?;
-                    let on_bound =
-                        merge.current().is_some_and(|entry| entry.key() == key.as_bytes());
-                    if on_bound {
-                        merge.advance()?;
-                    }
-                }
+            // In its place before it is moved: it is large.
+            let merge = self.front.insert(self.sight.merge()?);
+            if let Err(error) = to_lower(merge, &self.lower) {
+                self.front = None;
+                return Err(error);
             }
-            self.front = Some(merge);
         }
         self.front.as_mut().ok_or_else(no_merge)
     }
@@ -282,6 +274,19 @@ fn is_empty_range(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
             Bound::Included(to) | Bound::Excluded(to),
         ) => from >= to,
         _ => false,
+    }
+}
+
+/// To the first entry of a range.
+fn to_lower(merge: &mut Merge<'_>, lower: &Bound<Limit<'_>>) -> Result<()> {
+    match lower {
+        Bound::Included(key) => merge.seek(Some(key.as_bytes())),
+        Bound::Unbounded => merge.seek(None),
+        Bound::Excluded(key) => {
+            merge.seek(Some(key.as_bytes()))?;
+            let on_bound = merge.current().is_some_and(|entry| entry.key() == key.as_bytes());
+            if on_bound { merge.advance() } else { Ok(()) }
+        }
     }
 }
 

@@ -108,14 +108,19 @@ impl<'a> Merge<'a> {
     /// A merge over layers, newest first. It stands nowhere before it was moved.
     pub fn new(inputs: impl IntoIterator<Item = MergeInput<'a>>) -> Merge<'a> {
         let mut inputs = inputs.into_iter();
-        let layers = match (inputs.next(), inputs.next()) {
-            // Its range tombstones hide what lies below, and nothing does.
-            (Some(only), None) => Layers::One(only.cursor),
+        match (inputs.next(), inputs.next()) {
+            (Some(only), None) => Merge::of_one(only.cursor),
             (first, second) => {
-                Layers::Many(Many::new(first.into_iter().chain(second).chain(inputs)))
+                let many = Many::new(first.into_iter().chain(second).chain(inputs));
+                Merge { direction: Direction::Forward, layers: Layers::Many(many) }
             }
-        };
-        Merge { direction: Direction::Forward, layers }
+        }
+    }
+
+    /// One layer alone: its range tombstones hide what lies below, and nothing does.
+    #[inline]
+    pub fn of_one(cursor: LayerCursor<'a>) -> Merge<'a> {
+        Merge { direction: Direction::Forward, layers: Layers::One(cursor) }
     }
 
     /// To the first key at or after `key` (or the very first), going forward from there.

@@ -145,37 +145,46 @@ impl<'a> Sight<'a> {
     pub fn merge(&self) -> Result<Merge<'a>> {
         let own = self.own.iter().map(|layer| (layer, Seqno::MAX));
         let view = self.view.iter().map(|layer| (layer, self.at));
-        let mut inputs = own
-            .chain(view)
-            .filter_map(|(layer, at)| input_of(layer, self.keyspace, at).transpose());
-        let (first, second) = (inputs.next().transpose()?, inputs.next().transpose()?);
-        match second {
-            None => Ok(Merge::new(first)),
-            Some(_) => {
-                let rest = inputs.collect::<Result<Vec<_>>>()?;
-                Ok(Merge::new(first.into_iter().chain(second).chain(rest)))
-            }
+        let mut seen = own.chain(view).filter(|(layer, at)| is_seen(layer, self.keyspace, *at));
+        let (first, second) = (seen.next(), seen.next());
+        // One is the most usual, and its cursor is large: it is moved once.
+        if let (Some((layer, at)), None) = (first, second) {
+            return Ok(Merge::of_one(cursor_of(layer, self.keyspace, at)));
         }
+        let all = first.into_iter().chain(second).chain(seen);
+        let inputs = all.map(|(layer, at)| seen_input_of(layer, self.keyspace, at));
+        Ok(Merge::new(inputs.collect::<Result<Vec<_>>>()?))
     }
+}
+
+/// Whether a reader at `at` may see anything of a layer.
+#[inline]
+fn is_seen(layer: &Layer, keyspace: KeyspaceId, at: Seqno) -> bool {
+    match layer {
+        // An empty one was empty when the reader's point was taken, too.
+        Layer::Memory(memtable) => !memtable.is_empty() || memtable.has_range_tombstones(keyspace),
+        Layer::Run(run) => run.max_seqno <= at,
+    }
+}
+
+#[inline]
+fn cursor_of(layer: &Layer, keyspace: KeyspaceId, at: Seqno) -> LayerCursor<'_> {
+    match layer {
+        Layer::Memory(memtable) => LayerCursor::Memory(memtable.cursor(keyspace, at)),
+        Layer::Run(run) => LayerCursor::Run(run.cursor(keyspace)),
+    }
+}
+
+fn seen_input_of(layer: &Layer, keyspace: KeyspaceId, at: Seqno) -> Result<MergeInput<'_>> {
+    let range_tombstones = match layer {
+        Layer::Memory(memtable) => memtable.range_tombstones(keyspace, at),
+        Layer::Run(run) => run.range_tombstones(keyspace)?,
+    };
+    Ok(MergeInput { cursor: cursor_of(layer, keyspace, at), range_tombstones })
 }
 
 /// A layer as a merge takes it; `None` if a reader at `at` sees nothing of it.
 pub fn input_of(layer: &Layer, keyspace: KeyspaceId, at: Seqno) -> Result<Option<MergeInput<'_>>> {
-    Ok(match layer {
-        // An empty one was empty when the reader's point was taken, too.
-        Layer::Memory(memtable)
-            if memtable.is_empty() && !memtable.has_range_tombstones(keyspace) =>
-        {
-            None
-        }
-        Layer::Memory(memtable) => Some(MergeInput {
-            cursor: LayerCursor::Memory(memtable.cursor(keyspace, at)),
-            range_tombstones: memtable.range_tombstones(keyspace, at),
-        }),
-        Layer::Run(run) if run.max_seqno <= at => Some(MergeInput {
-            cursor: LayerCursor::Run(run.cursor(keyspace)),
-            range_tombstones: run.range_tombstones(keyspace)?,
-        }),
-        Layer::Run(_) => None,
-    })
+    let seen = is_seen(layer, keyspace, at);
+    seen.then(|| seen_input_of(layer, keyspace, at)).transpose()
 }
