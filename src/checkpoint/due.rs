@@ -26,6 +26,8 @@ use std::ops::Range;
 const UPPER_RUNS_MAX: usize = 8;
 /// Records of so many bytes and more, on average, are large.
 const LARGE_RECORD_BYTES: u64 = 4 << 10;
+/// What a tombstone is taken to take.
+const TOMBSTONE_BYTES: u64 = 64;
 /// As [`UPPER_RUNS_MAX`], where records are large.
 const LARGE_UPPER_RUNS_MAX: usize = 12;
 /// Bytes of the base that may be rewritten at rest for each record that was written.
@@ -38,8 +40,11 @@ const SMALL_RATIO: u64 = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct RunSize {
     pub bytes: u64,
+    pub tables: usize,
     /// Point entries that are no tombstones.
     pub values: u64,
+    /// Tombstones of keys.
+    pub tombstones: u64,
     pub is_base: bool,
 }
 
@@ -84,7 +89,9 @@ fn split(runs: &[RunSize]) -> (&[RunSize], u64) {
 /// Whether records are large enough that runs are merged for space alone.
 fn are_large(runs: &[RunSize]) -> bool {
     let values: u64 = runs.iter().map(|run| run.values).sum();
-    values > 0 && bytes_of(runs) >= values.saturating_mul(LARGE_RECORD_BYTES)
+    let tombstones: u64 = runs.iter().map(|run| run.tombstones).sum();
+    let value_bytes = bytes_of(runs).saturating_sub(tombstones.saturating_mul(TOMBSTONE_BYTES));
+    values > 0 && value_bytes >= values.saturating_mul(LARGE_RECORD_BYTES)
 }
 
 /// Whether so much is dead that it pays to rewrite all the rest.
@@ -92,9 +99,18 @@ fn is_much(dead_bytes: u64, runs: &[RunSize]) -> bool {
     dead_bytes.saturating_mul(4) >= bytes_of(runs)
 }
 
-/// Whether a checkpoint of what memory holds would make a merge due that gives back space.
-pub fn due_with_memory(runs: &[RunSize], dead_bytes: impl FnOnce() -> u64) -> bool {
-    are_large(runs) && is_much(dead_bytes(), runs)
+/// Whether a checkpoint of what memory holds would make a merge due that gives back space, and at least `least_bytes` by
+/// what is in memory. Asked for what is dead without memory and with it.
+pub fn due_with_memory(
+    runs: &[RunSize],
+    least_bytes: u64,
+    dead_bytes: impl Fn(bool) -> u64,
+) -> bool {
+    if !are_large(runs) || bytes_of(runs) < least_bytes {
+        return false;
+    }
+    let (without, with) = (dead_bytes(false), dead_bytes(true));
+    !is_much(without, runs) && is_much(with, runs) && with - without.min(with) >= least_bytes
 }
 
 /// The cheapest neighbours that halve the number of runs, if these are more than `most`.
@@ -110,7 +126,9 @@ fn cheapest_neighbours(upper: &[RunSize], most: usize) -> Option<Range<usize>> {
 pub fn due(runs: &[RunSize], dead_bytes: impl FnOnce() -> u64) -> Option<Range<usize>> {
     let (upper, base_bytes) = split(runs);
     let are_large = are_large(runs);
-    if upper.len() >= UPPER_RUNS_MAX {
+    // Runs that do not overlap have become one: their tables tell how much was written.
+    let tables: usize = upper.iter().map(|run| run.tables).sum();
+    if runs.len() > 1 && tables >= UPPER_RUNS_MAX {
         let all = match are_large {
             true => is_much(dead_bytes(), runs),
             false => bytes_of(upper) * 3 >= base_bytes,
@@ -155,17 +173,21 @@ pub fn due_at_rest(
 
 #[cfg(test)]
 mod tests {
-    use super::{Allowance, RunSize, due, due_at_rest};
+    use super::{Allowance, RunSize, due, due_at_rest, due_with_memory};
 
     const NOT_ASKED: fn() -> u64 = || unreachable!("small records: sizes decide");
 
+    fn of_bytes(bytes: u64, is_base: bool) -> RunSize {
+        RunSize { bytes, tables: 1, values: bytes, tombstones: 0, is_base }
+    }
+
     fn upper(sizes: &[u64]) -> Vec<RunSize> {
-        sizes.iter().map(|&bytes| RunSize { bytes, values: bytes, is_base: false }).collect()
+        sizes.iter().map(|&bytes| of_bytes(bytes, false)).collect()
     }
 
     fn with_base(sizes: &[u64], base_bytes: u64) -> Vec<RunSize> {
         let mut runs = upper(sizes);
-        runs.push(RunSize { bytes: base_bytes, values: base_bytes, is_base: true });
+        runs.push(of_bytes(base_bytes, true));
         runs
     }
 
@@ -266,5 +288,41 @@ mod tests {
         assert_eq!(due(&of(12), || 0), None);
         assert_eq!(due(&of(13), || 0), Some(0..7));
         assert_eq!(due_at_rest(&of(12), 10, 0, || 0), None);
+    }
+
+    #[test]
+    fn tables_of_runs_that_became_one_count() {
+        let joined = |tables| {
+            let mut runs = with_base(&[80], 100);
+            runs[0].tables = tables;
+            runs
+        };
+        assert_eq!(due(&joined(7), NOT_ASKED), None);
+        assert_eq!(due(&joined(8), NOT_ASKED), Some(0..2));
+        assert_eq!(due(&large(joined(8)), || 180 << 10), Some(0..2));
+        assert_eq!(due(&large(joined(7)), || 180 << 12), None);
+        assert_eq!(due(&joined(8)[..1], NOT_ASKED), None, "one run");
+    }
+
+    #[test]
+    fn tombstones_make_no_record_large() {
+        let mut runs = with_base(&[10, 10], 10);
+        runs[0] = RunSize { bytes: 64 << 20, tombstones: 1 << 20, values: 1, ..runs[0] };
+        assert_eq!(due_at_rest(&runs, 10, 0, NOT_ASKED), Some(0..3));
+    }
+
+    #[test]
+    fn memory_counts_where_it_makes_the_difference() {
+        let runs = large(with_base(&[], 100));
+        let (all, quarter) = (100 << 12, 100 << 10);
+        let asked = |least, without, with| {
+            due_with_memory(&runs, least, |memory| if memory { with } else { without })
+        };
+        assert!(asked(quarter, 0, quarter));
+        assert!(!asked(quarter, 0, quarter - 1), "a little less is dead");
+        assert!(!asked(quarter, 1, quarter), "less than that by what is in memory");
+        assert!(asked(quarter - 1, 1, quarter));
+        assert!(!asked(1, quarter, all), "a merge is due anyway");
+        assert!(!due_with_memory(&runs, all + 1, |_| unreachable!("a small database")));
     }
 }

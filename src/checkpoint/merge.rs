@@ -17,7 +17,7 @@ use crate::mistakes::{Mistake, instead, planted};
 use crate::sync::engine::{Ordering, RwLock};
 use crate::table::TableMeta;
 use crate::types::{FileId, KeyspaceId, Seqno};
-use crate::view::{Layer, LiveTable, Run};
+use crate::view::{Layer, LiveTable, MemoryLayer, Run};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
 use std::ops::Range;
@@ -82,9 +82,17 @@ impl Engine {
     pub fn memory_makes_much_dead(&self) -> bool {
         let view = self.view.load_full();
         let Some(Layer::Memory(active)) = view.layers.first() else { return false };
+        // Looked at again only after a commit.
+        let end = self.log.end().get();
+        if active.is_untouched() || self.looked_at.swap(end, Ordering::AcqRel) == end {
+            return false;
+        }
         let runs = self.published.lock().runs.clone();
-        // Before the layer was changed for the first time nothing is looked up.
-        !active.is_untouched() && due_with_memory(&sizes(&runs), || dead_bytes(&runs, Some(active)))
+        let least_bytes = self.options.resting_log_limit();
+        due_with_memory(&sizes(&runs), least_bytes, |with_memory| {
+            let memory: Option<&MemoryLayer> = with_memory.then_some(active);
+            dead_bytes(&runs, memory)
+        })
     }
 
     /// Merges everything into one base.
@@ -252,7 +260,9 @@ impl Engine {
 fn sizes(runs: &[Arc<Run>]) -> Vec<RunSize> {
     let size = |run: &Arc<Run>| RunSize {
         bytes: run.bytes(),
+        tables: run.tables.len(),
         values: run.values(),
+        tombstones: run.entries() - run.values(),
         is_base: run.level > 0,
     };
     runs.iter().map(size).collect()

@@ -78,6 +78,8 @@ pub struct Engine {
     pub allowance: Allowance,
     /// Generation of the manifest at which nothing was to be merged at rest.
     pub rested_at: AtomicU64,
+    /// Where the log ended when the active memtable was last looked at, whether it makes much dead.
+    pub looked_at: AtomicU64,
     pub background: Background,
     pub recovery: RecoveryReport,
     pub cache: Arc<BlockCache>,

@@ -374,6 +374,7 @@ fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engi
         merging: Mutex::new(()),
         allowance: Allowance::default(),
         rested_at: AtomicU64::new(0),
+        looked_at: AtomicU64::new(0),
         background: Background::default(),
         recovery,
         cache,

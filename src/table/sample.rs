@@ -28,7 +28,7 @@ impl Table {
         let looked_at = wanted.min(all);
         let mut keys: Vec<SampleKey> = Vec::with_capacity(wanted);
         for nth in 0..looked_at {
-            let ordinal = (nth * all / looked_at) as u32;
+            let ordinal = ((2 * nth + 1) * all / (2 * looked_at)) as u32;
             let sections = &loaded.index.sections;
             let at = sections.partition_point(|s| s.first_block + s.block_count <= ordinal);
             let Some(section) = sections.get(at) else { continue };

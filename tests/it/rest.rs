@@ -103,12 +103,12 @@ fn many_records_pay_for_one_run_and_few_do_not() {
 /// Rewriting large values costs much, and reads gain little by it.
 #[test]
 fn large_values_are_rewritten_when_a_quarter_of_them_is_dead() {
-    let value = [7; 16 << 10];
+    let value = [7; 64 << 10];
     type Change = fn(&Database, &Keyspace);
     let ways: [(&str, Change); 3] = [
         ("overwritten", |db, items| {
             let mut tx = db.write().unwrap();
-            (0..100_u32).for_each(|n| tx.insert(items, n.to_be_bytes(), [8; 16 << 10]).unwrap());
+            (0..100_u32).for_each(|n| tx.insert(items, n.to_be_bytes(), [8; 64 << 10]).unwrap());
             tx.commit().unwrap();
         }),
         ("removed", |db, items| {
