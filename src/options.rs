@@ -117,7 +117,7 @@ impl Builder {
     /// has a filter) come on top, and up to a quarter of the budget for the shapes and fingerprints of
     /// blocks that were read through a mapping (about 1.3 bytes per record; tables beyond that are read
     /// without them, at about 1.3 times the cost), and up to three eighths for where keys lie that were read
-    /// (about 6.6 bytes per record; without, at about 1.5 times the cost).
+    /// (about 6.5 bytes per record; without, at about 1.5 times the cost).
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.memory_budget = bytes.max(MEMORY_BUDGET_MIN_BYTES);
         self

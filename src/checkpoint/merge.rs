@@ -159,7 +159,6 @@ impl Engine {
         let checkpoint = liveness.checkpoint;
         let catalog = self.catalog_at(checkpoint);
         let mut written: Vec<TableMeta> = Vec::new();
-        // After an error other than a full disk the new manifest may be in force, and name them.
         let discard = |written: &[TableMeta]| {
             written.iter().for_each(|meta| writer.discard(meta.file_id));
         };
@@ -190,6 +189,7 @@ impl Engine {
             tables.extend(metas.iter().map(|meta| self.live_table(meta.clone())));
             written.extend(metas);
         }
+        // After an error other than a full disk the new manifest may be in force, and name them.
         let discard_if_full = |error: Error| {
             if matches!(error, Error::NoSpace { .. }) {
                 discard(&written);

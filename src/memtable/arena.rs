@@ -131,8 +131,8 @@ impl Arena {
             };
             let start = chunk.start;
             // SAFETY: 1. The mapping is `map.len()` bytes long, and the system began it with zeros, so that
-            // every byte has a value, in whichever arena it was written. 2. It is not written meanwhile: the writer's lock is held, and
-            // readers never write.
+            // every byte has a value, in whichever arena it was written. 2. It is not written meanwhile: the
+            // writer's lock is held, and readers never write.
             let bytes = unsafe { NonNull::slice_from_raw_parts(start, map.len()).as_ref() };
             fs::write_full(file, bytes, end)?;
             places.push((start, map.len(), end, in_file));
