@@ -254,7 +254,8 @@ fn run_log(engine: &Engine, shared: &Shared) {
         let ahead = engine.space.prepare_ahead(engine.log.end(), engine.log.synced_bytes());
         let _ = ahead.map_err(|e| engine.or_poison(e));
         let busy = shared.commits.swap(0, Ordering::AcqRel) > 0;
-        if busy || rung {
+        // Who waits for a slow disk is not at rest: the commit counts when it is durable, and the next may follow at once.
+        if busy || rung || engine.log.is_flushing() {
             limit = Some(delay);
             continue;
         }

@@ -236,6 +236,11 @@ impl Log {
         false
     }
 
+    /// Whether somebody is at work on the log, and others may wait for that.
+    pub fn is_flushing(&self) -> bool {
+        self.flush.lock().leader
+    }
+
     /// Whether the last durable groups still lack a witness.
     pub fn lacks_witness(&self) -> bool {
         let state = self.flush.lock();

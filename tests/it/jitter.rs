@@ -15,16 +15,23 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 /// Decides who waits, and keeps in mind who removed what.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pauses {
     seed: u64,
     calls: AtomicU64,
     removals: Mutex<Vec<(PathBuf, ThreadId)>>,
+    /// How long a sync of commits takes besides.
+    commit_sync_millis: AtomicU64,
 }
 
 impl Pauses {
     pub fn new(seed: u64) -> Arc<Pauses> {
-        Arc::new(Pauses { seed, calls: AtomicU64::new(0), removals: Mutex::default() })
+        Arc::new(Pauses { seed, ..Pauses::default() })
+    }
+
+    /// From now on each sync of commits takes so long.
+    pub fn slow_commits(&self, delay: Duration) {
+        self.commit_sync_millis.store(delay.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// The files that were removed, and by whom.
@@ -131,6 +138,10 @@ impl File for JitteryFile {
         outcome
     }
     fn sync_data(&self, barrier: Barrier) -> io::Result<()> {
+        if matches!(barrier, Barrier::LogCommit) {
+            let millis = self.pauses.commit_sync_millis.load(Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(millis));
+        }
         let outcome = self.file().sync_data(barrier);
         self.pauses.here();
         outcome

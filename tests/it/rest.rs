@@ -1,7 +1,8 @@
 //! What is merged while nobody writes.
 
+use crate::jitter::{JitteryDisk, Pauses};
 use highwater::check::{self, VerifyOptions};
-use highwater::fs::{FileSystem, os::OsFileSystem};
+use highwater::fs::{FileSystem, os::OsFileSystem, sim::SimDisk};
 use highwater::{Database, Keyspace};
 use std::path::Path;
 use std::sync::Arc;
@@ -265,4 +266,25 @@ fn a_few_large_values_count_by_their_bytes() {
     let stats = db.stats();
     assert!(stats.runs == 1 && stats.live_table_bytes < 1 << 20, "{stats:?}");
     assert_eq!(items.len().unwrap(), 2475);
+}
+
+/// A disk that took long for a sync passed for one that nobody writes to: each commit was followed by a checkpoint.
+#[test]
+fn a_commit_that_waits_long_for_its_sync_is_no_rest() {
+    let pauses = Pauses::new(3);
+    let jittery = JitteryDisk { disk: SimDisk::new(), pauses: pauses.clone() };
+    let builder = Database::builder().file_system(Arc::new(jittery));
+    let db = builder.witness_delay(Duration::from_millis(300)).open("/db").unwrap();
+    let items = db.keyspace("items").unwrap();
+    pauses.slow_commits(Duration::from_millis(700));
+    for number in 0..3_u32 {
+        items.insert(number.to_be_bytes(), vec![7; 5 << 20]).unwrap();
+        assert_eq!(db.stats().checkpoints, 0, "{number}");
+    }
+    pauses.slow_commits(Duration::ZERO);
+    let started = Instant::now();
+    while db.stats().checkpoints == 0 {
+        assert!(started.elapsed() < Duration::from_secs(60), "at rest: {:?}", db.stats());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
