@@ -196,6 +196,12 @@ impl Memtable {
         keyspace.map_or_else(Vec::new, |keyspace| keyspace.fragments.tombstones(at))
     }
 
+    /// Whether anything was ever written to the keyspace here.
+    #[inline]
+    pub fn knows(&self, keyspace: KeyspaceId) -> bool {
+        self.directory.get(keyspace).is_some()
+    }
+
     /// Whether the keyspace has range tombstones at any seqno.
     #[inline]
     pub fn has_range_tombstones(&self, keyspace: KeyspaceId) -> bool {

@@ -145,12 +145,17 @@ impl Index {
     }
 
     /// The section of a keyspace.
-    #[inline]
+    #[inline(always)]
     pub fn section(&self, keyspace: KeyspaceId) -> Option<&Section> {
         // Most tables have one section or a few.
         if let [only] = self.sections.as_slice() {
             return (only.keyspace == keyspace).then_some(only);
         }
+        self.section_of_many(keyspace)
+    }
+
+    #[inline(never)]
+    fn section_of_many(&self, keyspace: KeyspaceId) -> Option<&Section> {
         let place = self.sections.binary_search_by_key(&keyspace, |section| section.keyspace);
         place.ok().and_then(|place| self.sections.get(place))
     }

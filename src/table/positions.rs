@@ -68,6 +68,35 @@ pub struct Positions {
     budget: Arc<ResidentBudget>,
 }
 
+/// The entries of a bucket that have the fingerprint of a key. Found without a branch for each entry: which of them it is
+/// cannot be foretold.
+#[derive(Debug)]
+pub struct Places {
+    words: [u64; 4],
+    /// One bit for each entry, the lowest first.
+    hits: u32,
+    place_mask: u32,
+}
+
+impl Iterator for Places {
+    /// A block, and the position in it.
+    type Item = (u32, usize);
+
+    // By force: without it a read makes a call, for its most usual case alone.
+    #[inline(always)]
+    fn next(&mut self) -> Option<(u32, usize)> {
+        if self.hits == 0 {
+            return None;
+        }
+        let lane = self.hits.trailing_zeros();
+        self.hits &= self.hits - 1;
+        let entry = (self.words[(lane / 2) as usize & 3] >> (lane % 2 * 32)) as u32;
+        let place = entry & self.place_mask;
+        let position = place as usize & ((1 << POSITION_BITS) - 1);
+        Some((place >> POSITION_BITS, position))
+    }
+}
+
 /// Where a search found a key.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -114,23 +143,12 @@ impl Positions {
         (hash as u32 & !self.place_mask).max(self.place_mask + 1)
     }
 
-    /// Blocks, and positions in them, where a key with this hash may lie. Without a branch for each entry: which of
-    /// them it is cannot be foretold.
+    /// Blocks, and positions in them, where a key with this hash may lie.
     #[inline(always)]
-    pub fn places(&self, hash: u64) -> impl Iterator<Item = (u32, usize)> {
+    pub fn places(&self, hash: u64) -> Places {
         let words = self.bucket(hash).0.each_ref().map(|word| word.load(Ordering::Acquire));
-        let mut hits = matching(words, self.fingerprint(hash), !self.place_mask);
-        std::iter::from_fn(move || {
-            if hits == 0 {
-                return None;
-            }
-            let lane = hits.trailing_zeros();
-            hits &= hits - 1;
-            let entry = (words[(lane / 2) as usize & 3] >> (lane % 2 * 32)) as u32;
-            let place = entry & self.place_mask;
-            let position = place as usize & ((1 << POSITION_BITS) - 1);
-            Some((place >> POSITION_BITS, position))
-        })
+        let hits = matching(words, self.fingerprint(hash), !self.place_mask);
+        Places { words, hits, place_mask: self.place_mask }
     }
 
     /// The record at a place, if it can be said without a look at its block's shape.

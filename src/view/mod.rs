@@ -82,6 +82,37 @@ impl View {
     /// Looks a key up at `at`.
     #[inline]
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8], at: Seqno) -> Result<Option<Slice<'_>>> {
+        match self.known_value(keyspace, key, at) {
+            Some(value) => Ok(Some(Slice::borrowed(value))),
+            None => self.look_up(keyspace, key, at),
+        }
+    }
+
+    /// The value of a key in the usual layers of a database at rest, if it is in memory or a table knows where it lies.
+    /// `None` says nothing.
+    ///
+    /// What it returns fits into registers, and nothing lies between the call and the lookup: see
+    /// [`Table::known_value`](crate::table::Table::known_value).
+    #[inline(never)]
+    fn known_value(&self, keyspace: KeyspaceId, key: &[u8], at: Seqno) -> Option<&[u8]> {
+        let [Layer::Memory(memory), Layer::Run(run)] = self.layers.as_slice() else { return None };
+        let hash = key_hash(keyspace, key);
+        if memory.knows(keyspace) {
+            if let Some(entry) = memory.get_hashed(keyspace, key, hash, at) {
+                return entry.value;
+            }
+            if memory.has_range_tombstones(keyspace) {
+                return None;
+            }
+        }
+        if run.max_seqno > at {
+            return None;
+        }
+        run.known_value(keyspace, key, hash)
+    }
+
+    #[inline(never)]
+    fn look_up(&self, keyspace: KeyspaceId, key: &[u8], at: Seqno) -> Result<Option<Slice<'_>>> {
         self.check_open()?;
         Ok(get_in(&self.layers, keyspace, key, at)?.flatten())
     }
