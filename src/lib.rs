@@ -49,6 +49,7 @@ mod keyspace;
 mod lanes;
 mod lock;
 mod manifest;
+mod memory;
 mod memtable;
 #[cfg(not(feature = "mistakes"))]
 mod mistakes;

@@ -21,44 +21,27 @@
 #![allow(unsafe_code)]
 
 use super::pool::ChunkPool;
-use crate::error::Error;
 use crate::fs::File;
 #[cfg(target_os = "linux")]
 use crate::fs::{self, Barrier};
+#[cfg(target_os = "linux")]
+use crate::memory::Memory;
+use crate::memory::{Chunk, Fill, HEAP_ALIGN, LARGE_BYTES, OutOfMemory};
 use crate::sync::engine::{Mutex, MutexGuard};
-use memmap2::{MmapMut, MmapOptions};
-use std::alloc::Layout;
 use std::io;
-use std::ops::Deref;
-use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const FIRST_CHUNK_BYTES: usize = 2 << 10;
 const CHUNK_GROWTH: usize = 4;
 const LAST_RECORD_CHUNK_BYTES: usize = 512 << 10;
 /// As large as a huge page on common machines.
 const LAST_NODE_CHUNK_BYTES: usize = 2 << 20;
-/// From here on: a mapping instead of a heap block, and a chunk of its own.
-const LARGE_BYTES: usize = 64 << 10;
 const MAX_ALIGN: usize = 64;
 /// A multiple of every page size.
 #[cfg(target_os = "linux")]
 const PAGE_LIMIT_BYTES: u64 = 64 << 10;
-/// What the system's heap gives without detours. (In shuttle's schedules, which repeat exactly, how much fits
-/// into a chunk must not depend on where it lies.)
-const HEAP_ALIGN: usize = if cfg!(shuttle) { MAX_ALIGN } else { 16 };
-
-/// The system gave no memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfMemory;
-
-impl From<OutOfMemory> for Error {
-    fn from(_: OutOfMemory) -> Error {
-        Error::io("allocate", Path::new("memory"), io::ErrorKind::OutOfMemory.into())
-    }
-}
 
 /// What memory is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,37 +253,6 @@ impl<'a> ArenaWriter<'a> {
     }
 }
 
-/// Numbers that begin as zeros, in memory of their own. Costs no touch of the memory if it is large.
-#[derive(Debug)]
-pub struct Zeros {
-    chunk: Chunk,
-    count: usize,
-}
-
-impl Zeros {
-    /// Takes memory for `count` numbers, at least one.
-    pub fn new(count: usize) -> Result<Zeros, OutOfMemory> {
-        let bytes = count.checked_mul(size_of::<AtomicU64>()).ok_or(OutOfMemory)?;
-        Ok(Zeros { chunk: Chunk::new(bytes, Fill::Zeros)?, count })
-    }
-
-    /// Memory taken from the system, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.count * size_of::<AtomicU64>()
-    }
-}
-
-impl Deref for Zeros {
-    type Target = [AtomicU64];
-    #[inline]
-    fn deref(&self) -> &[AtomicU64] {
-        let start = self.chunk.start().cast::<AtomicU64>();
-        // SAFETY: 1. The chunk has room for `count` numbers, is aligned for them, and is zero at first,
-        // which is a valid number. 2. It lives as long as `self`, and is used through this slice only.
-        unsafe { NonNull::slice_from_raw_parts(start, self.count).as_ref() }
-    }
-}
-
 /// What only the writer sees.
 #[derive(Debug)]
 struct State {
@@ -351,100 +303,5 @@ impl Rest {
         // SAFETY: `start` lies in a chunk (callers ask for more than nothing, so that a chunk is there),
         // hence it is not null.
         unsafe { NonNull::new_unchecked(start) }
-    }
-}
-
-/// How a chunk will be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fill {
-    /// From the front to the back, at once.
-    Pages,
-    /// Likewise, more slowly, and read everywhere.
-    HugePages,
-    /// Here and there; what was not written must be zero.
-    Zeros,
-}
-
-/// One piece of memory from the system. `start` was taken before the memory was shared and is
-/// the only way to it.
-#[derive(Debug)]
-pub(super) struct Chunk {
-    start: NonNull<u8>,
-    memory: Memory,
-}
-
-#[derive(Debug)]
-enum Memory {
-    Heap(Layout),
-    /// Held only to be unmapped.
-    Mapped {
-        map: MmapMut,
-        in_file: bool,
-    },
-}
-
-// SAFETY: a chunk owns its memory, gives out nothing but its address, and is not tied to a thread.
-unsafe impl Send for Chunk {}
-// SAFETY: as above; a shared chunk offers nothing but its address.
-unsafe impl Sync for Chunk {}
-
-impl Chunk {
-    fn new(bytes: usize, fill: Fill) -> Result<Chunk, OutOfMemory> {
-        // (Miri knows no mappings.)
-        if bytes >= LARGE_BYTES && !cfg!(miri) {
-            return Chunk::mapped(bytes, fill);
-        }
-        let layout = Layout::from_size_align(bytes, HEAP_ALIGN).map_err(|_| OutOfMemory)?;
-        assert!(layout.size() > 0);
-        // SAFETY: the layout's size is not zero.
-        let start = unsafe {
-            match fill {
-                Fill::Zeros => std::alloc::alloc_zeroed(layout),
-                Fill::Pages | Fill::HugePages => std::alloc::alloc(layout),
-            }
-        };
-        Ok(Chunk { start: NonNull::new(start).ok_or(OutOfMemory)?, memory: Memory::Heap(layout) })
-    }
-
-    fn mapped(bytes: usize, fill: Fill) -> Result<Chunk, OutOfMemory> {
-        let mut options = MmapOptions::new();
-        if fill == Fill::Pages {
-            options.populate();
-        }
-        let mut map = options.len(bytes).map_anon().map_err(|_| OutOfMemory)?;
-        #[cfg(target_os = "linux")]
-        if fill == Fill::HugePages {
-            // A hint; without it the chunk has common pages.
-            let _ = map.advise(memmap2::Advice::HugePage);
-        }
-        let start = NonNull::new(map.as_mut_ptr()).ok_or(OutOfMemory)?;
-        Ok(Chunk { start, memory: Memory::Mapped { map, in_file: false } })
-    }
-
-    fn start(&self) -> NonNull<u8> {
-        self.start
-    }
-
-    /// Length in bytes.
-    pub(super) fn len(&self) -> usize {
-        match &self.memory {
-            Memory::Heap(layout) => layout.size(),
-            Memory::Mapped { map, .. } => map.len(),
-        }
-    }
-
-    /// Whether another arena can use it: mapped, and not shown from a file.
-    fn is_reusable(&self) -> bool {
-        matches!(self.memory, Memory::Mapped { in_file: false, .. })
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        if let Memory::Heap(layout) = self.memory {
-            // SAFETY: 1. `start` came from the allocator with this layout and is freed once. 2. Chunks
-            // are dropped with their owner only, when nothing borrows from it any more (invariant 1).
-            unsafe { std::alloc::dealloc(self.start.as_ptr(), layout) }
-        }
     }
 }

@@ -4,11 +4,11 @@
 //! up. The others lie in hash tables with open addressing: when one is half full, the next, eight times
 //! larger, takes the newcomers. Nothing ever moves, so readers need no lock.
 
-use super::arena::OutOfMemory;
 use super::fill::Finger;
 use super::ranges::Fragments;
 use super::tree::Tree;
 use super::walk::Walk;
+use crate::memory::OutOfMemory;
 use crate::types::KeyspaceId;
 use std::iter::from_fn;
 use std::sync::OnceLock;

@@ -10,11 +10,12 @@
 //! Invariant: the keys that can come into a node share its prefix, as its bounds show.
 #![allow(unsafe_code)]
 
-use super::arena::{ArenaWriter, OutOfMemory};
+use super::arena::ArenaWriter;
 use super::link::Link;
 use super::node::{Inner, Keys, Leaf, Node, NodeLink, Order, SLOTS, head_of};
 use super::record::{Record, RecordLink};
 use super::walk::Bounds;
+use crate::memory::OutOfMemory;
 use crate::types::Seqno;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};

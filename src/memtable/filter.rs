@@ -8,8 +8,8 @@
 //! Invariant: bits are set before `Writer::insert` returns, and never cleared. A reader learns of a seqno
 //! after that, so whoever is entitled to see an entry sees its bits.
 
-use super::arena::{OutOfMemory, Zeros};
 use crate::hash::key_hash;
+use crate::memory::{OutOfMemory, Zeros};
 use crate::types::KeyspaceId;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -5,7 +5,7 @@
 //!
 //! Invariant: what is here belongs to nobody else; who takes it must not expect it to be zero.
 
-use super::arena::Chunk;
+use crate::memory::Chunk;
 use crate::sync::engine::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -9,11 +9,12 @@
 //! Invariants: cutting a fragment in two changes no answer; the first seqno of a fragment is set once; the
 //! last only grows. A reader at `at` that meets a later tombstone half entered gives the same answers.
 
-use super::arena::{ArenaWriter, OutOfMemory};
+use super::arena::ArenaWriter;
 use super::record::Record;
 use super::tree::Tree;
 use super::walk::Walk;
 use crate::cursor::RangeTombstone;
+use crate::memory::OutOfMemory;
 use crate::types::Seqno;
 use std::ops::Bound;
 

@@ -15,7 +15,8 @@
 //! raise in place; seqnos never grow along a chain; `older` and `jump` lie in the same arena.
 #![allow(unsafe_code)]
 
-use super::arena::{ArenaWriter, OutOfMemory, Zone};
+use super::arena::{ArenaWriter, Zone};
+use crate::memory::OutOfMemory;
 use crate::types::Seqno;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};

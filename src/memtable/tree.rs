@@ -13,7 +13,7 @@
 //! Invariant: memory is taken before anything is published, so that a failed insertion changes nothing
 //! that can be read.
 
-use super::arena::{ArenaWriter, OutOfMemory};
+use super::arena::ArenaWriter;
 use super::fill::{
     Finger, add, add_child, copy_inner, copy_leaf, new_leaf, set_node, set_record, tightened, write,
 };
@@ -21,6 +21,7 @@ use super::link::Either;
 use super::node::{Found, Inner, Leaf, Node, NodeLink, SLOTS};
 use super::record::Record;
 use super::walk::{Bounds, Walk};
+use crate::memory::OutOfMemory;
 use crate::types::Seqno;
 
 /// What was there before an insertion.

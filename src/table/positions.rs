@@ -29,6 +29,7 @@ use super::format::Extent;
 use super::heads::ResidentBudget;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use crate::lanes::matching;
+use crate::memory::Zeros;
 use crate::prefetch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,15 +52,15 @@ const SHAPE: u64 = (1 << SHAPE_BITS) - 1;
 /// As many searches as can be counted stand for a block that was entered as a whole.
 const WHOLE: u64 = u64::MAX >> SHAPE_BITS;
 
-/// Eight entries, half a cache line.
-#[derive(Debug, Default)]
-#[repr(align(32))]
-struct Bucket([AtomicU64; 4]);
+/// Words of a bucket: eight entries, half a cache line.
+const BUCKET_WORDS: usize = 4;
+type Bucket = [AtomicU64; BUCKET_WORDS];
 
 /// The positions of one table.
 #[derive(Debug)]
 pub struct Positions {
-    buckets: Box<[Bucket]>,
+    /// Bucket by bucket, in huge pages.
+    words: Zeros,
     /// By ordinal of the data block.
     shapes: Box<[AtomicU64]>,
     even: Even,
@@ -119,22 +120,26 @@ impl Positions {
         if blocks == 0 || place_bits > u32::BITS - FINGERPRINT_MIN_BITS {
             return None;
         }
-        let buckets = u32::try_from(entries.div_ceil(ENTRIES_A_BUCKET)).ok()? as usize;
+        let buckets = u32::try_from(entries.div_ceil(ENTRIES_A_BUCKET)).ok()?.max(1) as usize;
         let bytes = buckets * size_of::<Bucket>() + blocks as usize * size_of::<u64>();
         if !budget.take(bytes) {
             return None;
         }
-        let buckets = (0..buckets).map(|_| Bucket::default()).collect();
+        let Ok(words) = Zeros::in_huge_pages(buckets * BUCKET_WORDS) else {
+            budget.give_back(bytes);
+            return None;
+        };
         let shapes = (0..blocks).map(|_| AtomicU64::new(0)).collect();
         let even = Even::of(extents);
         let place_mask = (1 << place_bits) - 1;
-        Some(Positions { buckets, shapes, even, place_mask, budget: Arc::clone(budget) })
+        Some(Positions { words, shapes, even, place_mask, budget: Arc::clone(budget) })
     }
 
     #[inline(always)]
     fn bucket(&self, hash: u64) -> &Bucket {
-        let at = ((hash >> 32) * self.buckets.len() as u64) >> 32;
-        &self.buckets[at as usize]
+        let (buckets, _) = self.words.as_chunks();
+        let at = ((hash >> 32) * buckets.len() as u64) >> 32;
+        &buckets[at as usize]
     }
 
     /// The fingerprint, where an entry has it.
@@ -146,7 +151,7 @@ impl Positions {
     /// Blocks, and positions in them, where a key with this hash may lie.
     #[inline(always)]
     pub fn places(&self, hash: u64) -> Places {
-        let words = self.bucket(hash).0.each_ref().map(|word| word.load(Ordering::Acquire));
+        let words = self.bucket(hash).each_ref().map(|word| word.load(Ordering::Acquire));
         let hits = matching(words, self.fingerprint(hash), !self.place_mask);
         Places { words, hits, place_mask: self.place_mask }
     }
@@ -223,7 +228,7 @@ impl Positions {
             return;
         }
         let entry = self.fingerprint(hash) | ordinal << POSITION_BITS | position as u32;
-        for slot in &self.bucket(hash).0 {
+        for slot in self.bucket(hash) {
             // Whoever sees an entry sees what was noted before it, whichever thread stored the word last.
             let word = slot.load(Ordering::Acquire);
             for shift in [0, 32] {
@@ -241,7 +246,7 @@ impl Positions {
 
     /// Memory in use.
     pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.buckets) + size_of_val(&*self.shapes)
+        self.words.bytes() + size_of_val(&*self.shapes)
     }
 }
 
