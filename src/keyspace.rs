@@ -5,7 +5,7 @@ use crate::db::Database;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::Durability;
-use crate::tx::write_set::commit_operations;
+use crate::recovery::apply::apply_operation;
 use crate::tx::{check_key, check_value};
 use crate::types::{KeyspaceId, Lsn, Seqno};
 use crate::wal::operation::Operation;
@@ -121,7 +121,9 @@ impl Keyspace {
             let mut operations = std::mem::take(&mut writer.leavings.buffer);
             operations.clear();
             operation.encode(&mut operations);
-            let applied = commit_operations(engine, &mut writer, &operations);
+            let applied = engine.apply(&mut writer, &operations, false, |memtable, seqno| {
+                apply_operation(&mut memtable.writer(), seqno, &operation)
+            });
             writer.leavings.buffer = operations;
             if let Operation::Put { keyspace, key, .. } = &operation {
                 writer.popped.inserted(*keyspace, key);

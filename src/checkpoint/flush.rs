@@ -46,7 +46,9 @@ impl Engine {
         let outcome = outcome.map_err(|e| self.or_poison_if_sync(e));
         *self.flush_failure.lock() = outcome.as_ref().err().cloned();
         if outcome.is_ok() {
-            self.pending.lock().pop_front();
+            let mut pending = self.pending.lock();
+            pending.pop_front();
+            self.note_frozen(&pending);
         }
         self.pending_done.notify_all();
         drop(oldest);

@@ -10,13 +10,14 @@ use crate::manifest::names;
 use crate::memtable::Memtable;
 use crate::mistakes::{Mistake, planted};
 use crate::options::Durability;
-use crate::sync::engine::sleep;
+use crate::sync::engine::{Ordering, sleep};
 use crate::table::TableMeta;
 use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, MemoryLayer, Run};
 use crate::wal::flush::Reach;
 use crate::wal::operation::{Operation, Operations};
 use crate::wal::reserve::{RESERVE_EPOCH_BYTES, RESERVE_MIN_BYTES};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -285,25 +286,26 @@ impl Engine {
     }
 
     fn wanted_reserve(&self, active_bytes: usize) -> u64 {
-        let frozen: usize = {
-            let pending = self.pending.lock();
-            let layers = pending.iter().map(|entry| match &entry.layer {
-                PendingLayer::Frozen(memtable) => memtable.bytes(),
-                PendingLayer::Installed(_) => 0,
-            });
-            layers.sum()
-        };
-        let held = (active_bytes + frozen) as u64;
+        let held = active_bytes as u64 + self.frozen_bytes.load(Ordering::Acquire);
         if held < (RESERVE_MIN_BYTES - RESERVE_EPOCH_BYTES) / 2 {
             return RESERVE_MIN_BYTES;
         }
         (held + held / 8 + RESERVE_EPOCH_BYTES).next_multiple_of(RESERVE_STEP_BYTES)
     }
 
+    /// `pending` has changed: every commit asks what it takes, and is spared the lock.
+    pub fn note_frozen(&self, pending: &VecDeque<Pending>) {
+        let layers = pending.iter().map(|entry| match &entry.layer {
+            PendingLayer::Frozen(memtable) => memtable.bytes() as u64,
+            PendingLayer::Installed(_) => 0,
+        });
+        self.frozen_bytes.store(layers.sum(), Ordering::Release);
+    }
+
     /// Waits while too many frozen memtables wait for their checkpoint, which the flusher is at, or tries
     /// again after a pause. False if there is no room for one more, and what frees room goes on without.
     fn wait_for_memory(&self, freeing: bool) -> Result<bool> {
-        let frozen = |pending: &std::collections::VecDeque<Pending>| {
+        let frozen = |pending: &VecDeque<Pending>| {
             pending.iter().filter(|p| matches!(p.layer, PendingLayer::Frozen(_))).count()
         };
         if !self.options.background || !self.background.is_running() {
@@ -350,7 +352,11 @@ impl Engine {
         let active = writer.active.clone();
         let layer = PendingLayer::Frozen(frozen);
         let mut due = Some(Pending { layer, lsn, seqno: writer.last_seqno });
-        let mut make_due = || self.pending.lock().extend(due.take());
+        let mut make_due = || {
+            let mut pending = self.pending.lock();
+            pending.extend(due.take());
+            self.note_frozen(&pending);
+        };
         if planted(Mistake::DueBeforeReplaced) {
             make_due();
         }

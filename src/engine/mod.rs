@@ -67,6 +67,8 @@ pub struct Engine {
     pub log: Log,
     pub space: LogSpace,
     pub pending: Mutex<VecDeque<Pending>>,
+    /// Memory of the frozen memtables among them. Follows `pending` under its lock; see [`Engine::note_frozen`].
+    pub frozen_bytes: AtomicU64,
     /// Told when a pending layer was published, or could not be.
     pub pending_done: Condvar,
     pub published: Mutex<Published>,

@@ -362,6 +362,7 @@ fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engi
         view_change: Mutex::new(()),
         catalog: RwLock::new(rebuilt.catalog),
         pending: Mutex::new(VecDeque::new()),
+        frozen_bytes: AtomicU64::new(0),
         pending_done: Condvar::new(),
         published: Mutex::new(Published {
             manifest,

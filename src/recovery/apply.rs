@@ -13,7 +13,7 @@ use crate::catalog::Catalog;
 use crate::checkpoint::write::TableWriter;
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};
-use crate::memtable::Memtable;
+use crate::memtable::{Memtable, Writer};
 use crate::table::TableMeta;
 use crate::types::{FileId, Seqno};
 use crate::view::{Layer, LiveTable, MemoryLayer, Run, runs_of};
@@ -220,20 +220,34 @@ pub fn apply_operations(
     for operation in Operations::new(operations) {
         let operation = operation.map_err(ApplyError::Fault)?;
         let applied = match &operation {
-            Operation::Put { keyspace, key, value } => {
-                writer.insert(*keyspace, key, seqno, Some(value)).map(|_| ())
-            }
-            Operation::Remove { keyspace, key } => {
-                writer.insert(*keyspace, key, seqno, None).map(|_| ())
-            }
-            Operation::RemoveRange { keyspace, start, end } => {
-                let tombstone =
-                    RangeTombstone { start: start.to_vec(), end: end.map(<[u8]>::to_vec) };
-                writer.delete_range(*keyspace, tombstone, seqno)
+            Operation::Put { .. } | Operation::Remove { .. } | Operation::RemoveRange { .. } => {
+                apply_operation(&mut writer, seqno, &operation)
             }
             other_kind => other(other_kind),
         };
         applied.map_err(ApplyError::Failed)?;
     }
     Ok(())
+}
+
+/// Applies an operation to a memtable; nothing happens unless it is about entries.
+#[inline]
+pub fn apply_operation(
+    writer: &mut Writer<'_>,
+    seqno: Seqno,
+    operation: &Operation<'_>,
+) -> Result<()> {
+    match *operation {
+        Operation::Put { keyspace, key, value } => {
+            writer.insert(keyspace, key, seqno, Some(value)).map(drop)
+        }
+        Operation::Remove { keyspace, key } => writer.insert(keyspace, key, seqno, None).map(drop),
+        Operation::RemoveRange { keyspace, start, end } => {
+            let tombstone = RangeTombstone { start: start.to_vec(), end: end.map(<[u8]>::to_vec) };
+            writer.delete_range(keyspace, tombstone, seqno)
+        }
+        Operation::CreateKeyspace { .. }
+        | Operation::DropKeyspace { .. }
+        | Operation::InstallTable { .. } => Ok(()),
+    }
 }

@@ -6,6 +6,7 @@
 use super::group::BLOCK_BYTES;
 use crate::fs::File;
 use crate::mistakes::{Mistake, planted};
+use crate::sync::{AtomicU64, Ordering};
 use crate::types::{Epoch, Generation, Lsn};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -93,12 +94,57 @@ pub fn usable_bytes(segments: &VecDeque<Arc<Segment>>, position: Lsn, group_byte
         .sum()
 }
 
+/// Where the last segment lies that takes groups, for a look without the lock of the row.
+#[derive(Debug)]
+pub struct Frontier {
+    base: AtomicU64,
+    end: AtomicU64,
+}
+
+impl Frontier {
+    /// That of no segments.
+    pub fn new() -> Frontier {
+        Frontier { base: AtomicU64::new(0), end: AtomicU64::new(0) }
+    }
+
+    /// The row has changed; its lock is held.
+    pub fn note(&self, segments: &VecDeque<Arc<Segment>>) {
+        let taker = last_taker(segments);
+        let (base, end) = taker.map_or((0, 0), |s| (s.base.get(), s.end().get()));
+        // In this order: who sees the new end sees the new base too, and what lies between an old base and a new end would
+        // be too much.
+        self.base.store(base, Ordering::Relaxed);
+        self.end.store(end, Ordering::Release);
+    }
+
+    /// Whether groups may use `needed` bytes from `position` on, as [`usable_bytes`] counts them. `false` says nothing.
+    pub fn has_room(&self, position: Lsn, needed: u64, group_bytes: usize) -> bool {
+        let end = self.end.load(Ordering::Acquire);
+        let from = position.get().max(self.base.load(Ordering::Relaxed) + BLOCK_BYTES);
+        from + needed + group_bytes as u64 + BLOCK_BYTES <= end
+    }
+
+    /// See [`runs_low`].
+    pub fn runs_low(&self, position: Lsn) -> bool {
+        let end = self.end.load(Ordering::Acquire);
+        let base = self.base.load(Ordering::Relaxed);
+        is_low(position, base, end) && !planted(Mistake::GroupsBeforeSuccessor)
+    }
+}
+
+fn last_taker(segments: &VecDeque<Arc<Segment>>) -> Option<&Segment> {
+    segments.len().checked_sub(2).map(|at| &*segments[at])
+}
+
+fn is_low(position: Lsn, base: u64, end: u64) -> bool {
+    position.get() > base + end.saturating_sub(base) / 8
+}
+
 /// Whether the log has used an eighth of the last segment that may take groups. (Not the first byte: a
 /// database with a few commits stays small.)
 pub fn runs_low(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> bool {
     if planted(Mistake::GroupsBeforeSuccessor) {
         return false;
     }
-    let last_taker = segments.len().checked_sub(2).map(|at| &segments[at]);
-    last_taker.is_some_and(|s| position.get() > s.base.get() + s.bytes / 8)
+    last_taker(segments).is_some_and(|s| is_low(position, s.base.get(), s.end().get()))
 }

@@ -8,7 +8,7 @@
 use crate::error::{Error, Result};
 use crate::fs::{FileSystem, OpenMode};
 use crate::manifest::names;
-use crate::sync::engine::Mutex;
+use crate::sync::engine::{AtomicU64, Mutex, Ordering};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,14 +22,20 @@ pub const RESERVE_EPOCH_BYTES: u64 = 384 << 10;
 pub struct Reserve {
     fs: Arc<dyn FileSystem>,
     path: PathBuf,
-    /// Bytes that this life knows to be allocated.
-    held_bytes: Mutex<u64>,
+    /// Bytes that this life knows to be allocated. Changed with the lock held.
+    held_bytes: AtomicU64,
+    changing: Mutex<()>,
 }
 
 impl Reserve {
     /// The reserve of the database in `dir`.
     pub fn new(fs: Arc<dyn FileSystem>, dir: &Path) -> Reserve {
-        Reserve { fs, path: dir.join(names::RESERVE_NAME), held_bytes: Mutex::new(0) }
+        Reserve {
+            fs,
+            path: dir.join(names::RESERVE_NAME),
+            held_bytes: AtomicU64::new(0),
+            changing: Mutex::new(()),
+        }
     }
 
     /// Makes it hold at least `bytes`.
@@ -37,10 +43,11 @@ impl Reserve {
     /// # Errors
     /// [`Error::NoSpace`] if the disk is full; it then holds what it held.
     pub fn grow(&self, bytes: u64) -> Result<()> {
-        let mut held_bytes = self.held_bytes.lock();
-        if *held_bytes >= bytes {
+        // Most commits find enough.
+        if self.held_bytes.load(Ordering::Acquire) >= bytes {
             return Ok(());
         }
+        let _changing = self.changing.lock();
         let attempt = || -> std::io::Result<()> {
             let file = match self.fs.open(&self.path, OpenMode::ReadWrite) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -54,7 +61,7 @@ impl Reserve {
             Error::NoSpace { .. } => Error::NoSpace { what: "the reserve of a commit" },
             other => other,
         })?;
-        *held_bytes = bytes;
+        self.held_bytes.fetch_max(bytes, Ordering::AcqRel);
         Ok(())
     }
 
@@ -70,14 +77,15 @@ impl Reserve {
 
     /// Cuts the file; an earlier life may have left a larger one than this life knows of.
     fn cut(&self, bytes: u64) -> Result<bool> {
-        let mut held_bytes = self.held_bytes.lock();
+        let _changing = self.changing.lock();
+        // First, so that nobody counts on what is about to go.
+        self.held_bytes.fetch_min(bytes, Ordering::AcqRel);
         let attempt = || match self.fs.open(&self.path, OpenMode::ReadWrite) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
             Ok(file) if file.len()? > bytes => file.set_len(bytes).map(|()| true),
             Ok(_) => Ok(false),
         };
-        *held_bytes = (*held_bytes).min(bytes);
         attempt().map_err(|e| Error::io("cut", &self.path, e))
     }
 }

@@ -21,8 +21,8 @@
 use super::archive::Archive;
 use super::fresh::{Fill, fresh_file};
 use super::group::BLOCK_BYTES;
+use super::ready::{Frontier, runs_low, usable_bytes};
 pub use super::ready::{NewEpoch, PreparedEpoch, Segment, Spare};
-use super::ready::{runs_low, usable_bytes};
 use super::reserve::Reserve;
 use super::segment::{SegmentHeader, segment_name};
 use crate::error::{Error, Result};
@@ -56,6 +56,8 @@ pub struct LogSpace {
     /// Held while segments are made, so that they follow each other.
     making: Mutex<()>,
     pub(super) state: Mutex<State>,
+    /// Of `state`'s segments.
+    frontier: Frontier,
     /// Where released segments are kept, if anywhere.
     pub(super) archive: Option<Archive>,
 }
@@ -95,6 +97,7 @@ impl LogSpace {
             sizes,
             making: Mutex::new(()),
             state: Mutex::new(State::default()),
+            frontier: Frontier::new(),
             archive: None,
         }
     }
@@ -150,6 +153,7 @@ impl LogSpace {
         let mut state = self.state.lock();
         let PreparedEpoch { new, segments } = prepared;
         let old = std::mem::replace(&mut state.segments, segments);
+        self.frontier.note(&state.segments);
         self.retire(&mut state, old.iter().map(|segment| Spare::of(segment)));
         state.new = new;
         drop(state);
@@ -202,10 +206,15 @@ impl LogSpace {
         if !freeing {
             self.check_archive()?;
         }
-        let groups = bytes / (self.sizes.group_bytes as u64 / 2) + 2;
+        // Most commits are spared the division, and the lock.
+        let half_group = self.sizes.group_bytes as u64 / 2;
+        let groups = if bytes < half_group { 2 } else { bytes / half_group + 2 };
         let kept = if freeing { 0 } else { self.sizes.kept_for_drops_bytes };
         let needed = bytes + groups * (BLOCK_BYTES + 256) + kept;
         let group_bytes = self.sizes.group_bytes;
+        if self.frontier.has_room(position, needed, group_bytes) {
+            return Ok(());
+        }
         let lacks = || usable_bytes(&self.state.lock().segments, position, group_bytes) < needed;
         if !lacks() {
             return Ok(());
@@ -238,8 +247,7 @@ impl LogSpace {
 
     /// Whether [`LogSpace::prepare_ahead`] would do something. False while it is at work.
     pub fn wants_more(&self, position: Lsn) -> bool {
-        let low = self.state.try_lock().is_some_and(|state| runs_low(&state.segments, position));
-        low && !self.making.is_locked()
+        self.frontier.runs_low(position) && !self.making.is_locked()
     }
 
     /// A durable manifest starts at `lsn`: what lies before it is dead and may be recycled. Keeps as many
@@ -298,7 +306,9 @@ impl LogSpace {
             (state.new, state.segments.back().map_or(Lsn::ZERO, |s| s.end()))
         };
         let segment = self.prepare(&new, base, bytes, fill)?;
-        self.state.lock().segments.push_back(segment);
+        let mut state = self.state.lock();
+        state.segments.push_back(segment);
+        self.frontier.note(&state.segments);
         Ok(())
     }
 
@@ -308,6 +318,7 @@ impl LogSpace {
         let mut state = self.state.lock();
         state.sealed = true;
         state.segments.clear();
+        self.frontier.note(&state.segments);
     }
 
     /// A segment out of the largest spare, or a new one of `bytes`. Called with `making` held.
