@@ -37,6 +37,8 @@ pub struct Buffer {
     pub unsynced: Vec<Arc<Segment>>,
     pub last_seqno: Seqno,
     pub recycled: Vec<Vec<u8>>,
+    /// No groups, but room for some.
+    pub spare_groups: Vec<PendingGroup>,
     pub epoch: Epoch,
     pub salt: u64,
     pub generation: Generation,
@@ -68,7 +70,7 @@ impl Buffer {
 
     /// A group with room for a record of `needed` bytes: the open one, or a new one.
     pub fn room_for(&mut self, space: &LogSpace, needed: usize) -> Result<&mut PendingGroup> {
-        let segment = self.segment.clone().ok_or_else(not_started)?;
+        let segment = self.segment.as_ref().ok_or_else(not_started)?;
         let fits_open = self.open
             && self.groups.last().is_some_and(|group| {
                 let bytes = group.bytes.len() + needed;
@@ -77,8 +79,8 @@ impl Buffer {
                     && group.lsn.plus(bytes as u64) <= segment.end()
             });
         if !fits_open {
+            let mut segment = segment.clone();
             self.close();
-            let mut segment = segment;
             let mut start = self.next_start();
             while start.plus((GROUP_HEADER_BYTES + needed) as u64) > segment.end() {
                 if start == segment.first_group() {
@@ -124,7 +126,7 @@ impl Buffer {
 
     pub fn take(&mut self, reach: Reach) -> Taken {
         self.close();
-        let groups = std::mem::take(&mut self.groups);
+        let groups = std::mem::replace(&mut self.groups, std::mem::take(&mut self.spare_groups));
         // A block that was left unpadded is padded unless the next group follows in it.
         let pad = match self.unpadded.take() {
             Some((_, from)) if groups.first().is_some_and(|g| g.lsn == from) => None,
@@ -158,13 +160,15 @@ impl Buffer {
         }
     }
 
-    pub fn give_back(&mut self, recycled: Vec<Vec<u8>>) {
-        for mut bytes in recycled {
+    /// What was taken was written: its memory serves the next groups.
+    pub fn give_back(&mut self, mut groups: Vec<PendingGroup>) {
+        for mut group in groups.drain(..) {
             if self.recycled.len() < RECYCLED_BUFFERS {
-                bytes.clear();
-                self.recycled.push(bytes);
+                group.bytes.clear();
+                self.recycled.push(group.bytes);
             }
         }
+        self.spare_groups = groups;
     }
 }
 
@@ -190,9 +194,9 @@ pub struct Taken {
 
 /// Write buffers that are kept for the next groups.
 const RECYCLED_BUFFERS: usize = 4;
-pub fn note(segments: &mut Vec<Arc<Segment>>, segment: Arc<Segment>) {
+pub fn note(segments: &mut Vec<Arc<Segment>>, segment: &Arc<Segment>) {
     if segments.iter().all(|known| known.base != segment.base) {
-        segments.push(segment);
+        segments.push(segment.clone());
     }
 }
 

@@ -151,9 +151,7 @@ impl Log {
             }
         };
         let reached = if outcome.is_ok() { state.durable } else { Lsn::MAX };
-        let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.wakers).into_iter().partition(|(lsn, _)| *lsn <= reached);
-        state.wakers = later;
+        let due: Vec<_> = state.wakers.extract_if(.., |(lsn, _)| *lsn <= reached).collect();
         drop(state);
         self.flushed.notify_all();
         due.into_iter().for_each(|(_, waker)| waker.wake());
@@ -193,11 +191,11 @@ impl Log {
             fs::write_full(&*segment.file, bytes, from.get() - segment.base.get())?;
         }
         let Turn { mut previous, vouched } = turn;
-        let mut recycled = Vec::with_capacity(taken.groups.len());
         let only_witness = taken.groups.len() == 1 && taken.groups[0].witness;
         let mut written_bytes = 0;
-        let mut groups = taken.groups.into_iter().peekable();
-        while let Some(mut group) = groups.next() {
+        let mut rest = taken.groups.as_mut_slice();
+        while let Some((group, after)) = rest.split_first_mut() {
+            rest = after;
             let end = group.end();
             let body = &group.bytes[GROUP_HEADER_BYTES..];
             let header = GroupHeader {
@@ -214,7 +212,7 @@ impl Log {
             };
             group.bytes[..GROUP_HEADER_BYTES].copy_from_slice(&header.encode());
             // Up to the next group in this segment; the last block before a sync is padded whole.
-            let written_end = match groups.peek() {
+            let written_end = match rest.first() {
                 Some(next) if next.segment.base == group.segment.base => next.lsn,
                 None if reach == Reach::Written || planted(Mistake::PaddingLeftOut) => end,
                 _ => align_up(end),
@@ -228,8 +226,7 @@ impl Log {
             written_bytes += group.bytes.len() as u64;
             self.counters.groups.add(1);
             previous = Some((group.lsn, header.body_crc));
-            note(&mut taken.unsynced, group.segment);
-            recycled.push(group.bytes);
+            note(&mut taken.unsynced, &group.segment);
         }
         if reach == Reach::Durable && !planted(Mistake::AcknowledgedBeforeSync) {
             if planted(Mistake::OnlyLastSegmentSynced) && taken.unsynced.len() > 1 {
@@ -249,7 +246,7 @@ impl Log {
         self.counters.log_bytes.add(written_bytes);
         self.rhythm.note(written_bytes, reach == Reach::Durable);
         let mut buffer = self.buffer.lock();
-        buffer.give_back(recycled);
+        buffer.give_back(taken.groups);
         // Nobody else leads, so that nothing was added to it meanwhile.
         buffer.unsynced = taken.unsynced;
         Ok(Done {
