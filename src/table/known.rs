@@ -123,3 +123,23 @@ fn known_block<'a>(
     let bytes = map.get(extent.offset() as usize..extent.end() as usize)?;
     Some((bytes, Layout::unpack(positions.shape(ordinal)?, bytes.len())?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_same;
+
+    #[test]
+    fn keys_of_all_lengths_are_the_same_when_every_byte_is() {
+        let key: Vec<u8> = (0..80).collect();
+        for length in 0..=key.len() {
+            let one = &key[..length];
+            assert!(is_same(one, &Vec::from(one)), "{length}");
+            assert!(!is_same(one, &key[..length.saturating_sub(1)]) || length == 0);
+            for at in 0..length {
+                let mut other = one.to_vec();
+                other[at] ^= 1 << (at % 8);
+                assert!(!is_same(one, &other), "{length}, {at}");
+            }
+        }
+    }
+}

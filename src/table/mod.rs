@@ -110,6 +110,17 @@ pub enum Found<'a> {
     Tombstone,
 }
 
+impl<'a> Found<'a> {
+    /// The value, if the key has one.
+    #[inline]
+    pub fn into_value(self) -> Option<Slice<'a>> {
+        match self {
+            Found::Value(value) => Some(value),
+            Found::Tombstone => None,
+        }
+    }
+}
+
 /// One section of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SectionInfo {

@@ -73,7 +73,7 @@ pub struct Positions {
 /// cannot be foretold.
 #[derive(Debug)]
 pub struct Places {
-    words: [u64; 4],
+    words: [u64; BUCKET_WORDS],
     /// One bit for each entry, the lowest first.
     hits: u32,
     place_mask: u32,

@@ -82,39 +82,61 @@ impl View {
     /// Looks a key up at `at`.
     #[inline]
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8], at: Seqno) -> Result<Option<Slice<'_>>> {
-        match self.known_value(keyspace, key, at) {
-            Some(value) => Ok(Some(Slice::borrowed(value))),
-            None => self.look_up(keyspace, key, at),
+        let hash = key_hash(keyspace, key);
+        match self.known_value(keyspace, key, hash, at) {
+            Ok(value) => Ok(Some(Slice::borrowed(value))),
+            Err(from) => self.look_up(from, keyspace, key, hash, at),
         }
     }
 
-    /// The value of a key in the usual layers of a database at rest, if it is in memory or a table knows where it lies.
-    /// `None` says nothing.
+    /// The value of a key in the usual layers of a database at rest, if it is in memory or a table knows where it lies;
+    /// otherwise the first layer that may say something of it.
     ///
     /// What it returns fits into registers, and nothing lies between the call and the lookup: see
     /// [`Table::known_value`](crate::table::Table::known_value).
     #[inline(never)]
-    fn known_value(&self, keyspace: KeyspaceId, key: &[u8], at: Seqno) -> Option<&[u8]> {
-        let [Layer::Memory(memory), Layer::Run(run)] = self.layers.as_slice() else { return None };
-        let hash = key_hash(keyspace, key);
+    fn known_value(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        hash: u64,
+        at: Seqno,
+    ) -> Result<&[u8], usize> {
+        let [Layer::Memory(memory), Layer::Run(run)] = self.layers.as_slice() else {
+            return Err(0);
+        };
         if memory.knows(keyspace) {
             if let Some(entry) = memory.get_hashed(keyspace, key, hash, at) {
-                return entry.value;
+                return entry.value.ok_or(0);
             }
             if memory.has_range_tombstones(keyspace) {
-                return None;
+                return Err(0);
             }
         }
         if run.max_seqno > at {
-            return None;
+            return Err(0);
         }
-        run.known_value(keyspace, key, hash)
+        run.known_value(keyspace, key, hash).ok_or(1)
     }
 
+    /// Looks a key up in the layers from `from` on. If that is not the first, it is the last, and does not know where the
+    /// key lies.
     #[inline(never)]
-    fn look_up(&self, keyspace: KeyspaceId, key: &[u8], at: Seqno) -> Result<Option<Slice<'_>>> {
+    fn look_up(
+        &self,
+        from: usize,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        hash: u64,
+        at: Seqno,
+    ) -> Result<Option<Slice<'_>>> {
+        if from > 0
+            && let Some(Layer::Run(run)) = self.layers.get(from)
+        {
+            return Ok(run.get(keyspace, key, hash)?.and_then(Found::into_value));
+        }
         self.check_open()?;
-        Ok(get_in(&self.layers, keyspace, key, at)?.flatten())
+        Ok(search(&self.layers, keyspace, key, hash, at)?.flatten())
     }
 }
 
@@ -126,17 +148,27 @@ pub struct MergeInput<'a> {
 
 /// Looks a key up in layers, newest first. Outer `None`: no layer says anything of it. Inner `None`: it
 /// is removed.
-#[inline]
 pub fn get_in<'a>(
     layers: &'a [Layer],
     keyspace: KeyspaceId,
     key: &[u8],
     at: Seqno,
 ) -> Result<Option<Option<Slice<'a>>>> {
-    let hash = key_hash(keyspace, key);
+    search(layers, keyspace, key, key_hash(keyspace, key), at)
+}
+
+/// What [`get_in`] does, with the [`key_hash`] of the key.
+#[inline(always)]
+fn search<'a>(
+    layers: &'a [Layer],
+    keyspace: KeyspaceId,
+    key: &[u8],
+    hash: u64,
+    at: Seqno,
+) -> Result<Option<Option<Slice<'a>>>> {
     for layer in layers {
         match layer {
-            Layer::Memory(memtable) => {
+            Layer::Memory(memtable) if memtable.knows(keyspace) => {
                 if let Some(entry) = memtable.get_hashed(keyspace, key, hash, at) {
                     return Ok(Some(entry.value.map(Slice::borrowed)));
                 }
@@ -148,13 +180,11 @@ pub fn get_in<'a>(
                 if let Some(value) = run.known_value(keyspace, key, hash) {
                     return Ok(Some(Some(Slice::borrowed(value))));
                 }
-                match run.get(keyspace, key, hash)? {
-                    Some(Found::Value(value)) => return Ok(Some(Some(value))),
-                    Some(Found::Tombstone) => return Ok(Some(None)),
-                    None => {}
+                if let Some(found) = run.get(keyspace, key, hash)? {
+                    return Ok(Some(found.into_value()));
                 }
             }
-            Layer::Run(_) => {}
+            Layer::Memory(_) | Layer::Run(_) => {}
         }
     }
     Ok(None)

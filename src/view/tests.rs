@@ -1,5 +1,5 @@
-//! Both ends of a range over one sorted run and over several layers, in any order, against a map: windows open and
-//! close.
+//! Point reads over all kinds of layers. Both ends of a range over one sorted run and over several layers, in any order,
+//! against a map: windows open and close.
 
 use crate::{Database, Durability};
 use std::collections::BTreeMap;
@@ -97,5 +97,71 @@ fn both_ends_of_a_run_meet_in_any_order() {
                 left = left.saturating_sub(steps);
             }
         }
+    }
+}
+
+/// A snapshot and what it must see.
+type Seen = (crate::Snapshot, BTreeMap<Vec<u8>, Vec<u8>>);
+
+fn assert_gets(seen: &[Seen], items: &crate::Keyspace, when: &str) {
+    for (snapshot, model) in seen {
+        // The second time a table knows where most lie.
+        for pass in 0..2 {
+            for number in 0..700_u16 {
+                let key = number.to_be_bytes();
+                let found = snapshot.get(items, key).unwrap();
+                let expected = model.get(key.as_slice());
+                assert_eq!(found.as_deref(), expected.map(Vec::as_slice), "{when} {pass} {number}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_is_found_in_whichever_layer_it_was_written_last() {
+    for spread in [0, 7] {
+        let db = Database::builder()
+            .background(false)
+            .file_system(std::sync::Arc::new(crate::fs::sim::SimDisk::new()));
+        let db = db.open("/db").unwrap();
+        // The same keys in another keyspace, before and behind.
+        let before = db.keyspace("before").unwrap();
+        let items = db.keyspace("items").unwrap();
+        let behind = db.keyspace("behind").unwrap();
+        let (mut model, mut seen, mut seed) = (BTreeMap::new(), Vec::<Seen>::new(), 11 + spread);
+        for round in 0..9_u8 {
+            for _ in 0..120 {
+                let key = (random(&mut seed) % 600) as u16;
+                let value = vec![round; 30 + (random(&mut seed) % (spread + 1)) as usize];
+                let key = key.to_be_bytes().to_vec();
+                if random(&mut seed).is_multiple_of(4) {
+                    items.remove(&key).unwrap();
+                    model.remove(&key);
+                } else {
+                    items.insert(&key, &value).unwrap();
+                    model.insert(key.clone(), value);
+                }
+                before.insert(&key, "before").unwrap();
+                behind.insert(&key, "behind").unwrap();
+            }
+            if round % 3 == 1 {
+                let (from, to) = (100_u16.to_be_bytes().to_vec(), 130_u16.to_be_bytes().to_vec());
+                let mut tx = db.write().unwrap();
+                tx.remove_range(&items, from.clone()..to.clone()).unwrap();
+                tx.commit().unwrap();
+                model.retain(|key, _| *key < from || *key >= to);
+            }
+            seen.push((db.snapshot(), model.clone()));
+            seen.drain(..seen.len().saturating_sub(3));
+            assert_gets(&seen, &items, "in memory");
+            match round % 3 {
+                0 => db.compact().unwrap(),
+                1 => drop(db.checkpoint().unwrap()),
+                _ => {}
+            }
+            assert_gets(&seen, &items, "after it");
+        }
+        drop((seen, before, items, behind));
+        db.close().unwrap();
     }
 }
