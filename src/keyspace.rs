@@ -8,7 +8,7 @@ use crate::options::Durability;
 use crate::recovery::apply::apply_operation;
 use crate::tx::{check_key, check_value};
 use crate::types::{KeyspaceId, Lsn, Seqno};
-use crate::wal::operation::Operation;
+use crate::wal::operation::{Operation, Operations};
 use std::sync::Arc;
 
 /// A handle of a keyspace. Cheap to clone. Its methods are one-step transactions; for several steps use
@@ -121,6 +121,7 @@ impl Keyspace {
             let mut operations = std::mem::take(&mut writer.leavings.buffer);
             operations.clear();
             operation.encode(&mut operations);
+            debug_assert_eq!(Operations::new(&operations).next(), Some(Ok(operation)));
             let applied = engine.apply(&mut writer, &operations, false, |memtable, seqno| {
                 apply_operation(&mut memtable.writer(), seqno, &operation)
             });

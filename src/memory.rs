@@ -17,9 +17,10 @@ use std::sync::atomic::AtomicU64;
 
 /// From here on: a mapping instead of a heap block.
 pub const LARGE_BYTES: usize = 64 << 10;
+const CACHE_LINE_BYTES: usize = 64;
 /// What the system's heap gives without detours. (In shuttle's schedules, which repeat exactly, how much fits
 /// into a chunk must not depend on where it lies.)
-pub const HEAP_ALIGN: usize = if cfg!(shuttle) { 64 } else { 16 };
+pub const HEAP_ALIGN: usize = if cfg!(shuttle) { CACHE_LINE_BYTES } else { 16 };
 
 /// The system gave no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +46,15 @@ pub enum Fill {
 }
 
 /// One piece of memory from the system. `start` was taken before the memory was shared and is
-/// the only way to it.
+/// the only way to it that leaves this file.
 #[derive(Debug)]
 pub struct Chunk {
-    pub start: NonNull<u8>,
-    pub memory: Memory,
+    start: NonNull<u8>,
+    memory: Memory,
 }
 
 #[derive(Debug)]
-pub enum Memory {
+enum Memory {
     Heap(Layout),
     /// Held only to be unmapped.
     Mapped {
@@ -74,7 +75,11 @@ impl Chunk {
         if bytes >= LARGE_BYTES && !cfg!(miri) {
             return Chunk::mapped(bytes, fill);
         }
-        let layout = Layout::from_size_align(bytes, HEAP_ALIGN).map_err(|_| OutOfMemory)?;
+        let align = match fill {
+            Fill::Pages | Fill::HugePages => HEAP_ALIGN,
+            Fill::Zeros | Fill::HugeZeros => CACHE_LINE_BYTES,
+        };
+        let layout = Layout::from_size_align(bytes, align).map_err(|_| OutOfMemory)?;
         assert!(layout.size() > 0);
         // SAFETY: the layout's size is not zero.
         let start = unsafe {
@@ -114,6 +119,17 @@ impl Chunk {
         }
     }
 
+    /// Its first byte and its length if it is a mapping that no file stands behind, and the mark that one does.
+    #[cfg(target_os = "linux")]
+    pub fn without_file(&mut self) -> Option<(NonNull<u8>, usize, &mut bool)> {
+        match &mut self.memory {
+            Memory::Mapped { map, in_file: in_file @ false } => {
+                Some((self.start, map.len(), in_file))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether another owner can use it: mapped, and not shown from a file.
     pub fn is_reusable(&self) -> bool {
         matches!(self.memory, Memory::Mapped { in_file: false, .. })
@@ -123,14 +139,14 @@ impl Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         if let Memory::Heap(layout) = self.memory {
-            // SAFETY: 1. `start` came from the allocator with this layout and is freed once. 2. Chunks
-            // are dropped with their owner only, when nothing borrows from it any more (invariant 1).
+            // SAFETY: 1. `start` came from the allocator with this layout, in `Chunk::new`, and is freed once. 2. A
+            // chunk is dropped with its owner only, when nothing borrows from that any more (the invariant).
             unsafe { std::alloc::dealloc(self.start.as_ptr(), layout) }
         }
     }
 }
 
-/// Numbers that begin as zeros, in memory of their own. Costs no touch of the memory if it is large.
+/// Numbers that begin as zeros, in memory of their own, at the start of a cache line. Costs no touch of the memory if it is large.
 #[derive(Debug)]
 pub struct Zeros {
     chunk: Chunk,

@@ -47,7 +47,7 @@ const PACE_MAX_MICROS: u64 = 20_000;
 const FROZEN_LIMIT: usize = 2;
 
 impl Engine {
-    /// Commits encoded operations: `apply` puts them into the memtable it is given, at the seqno it is
+    /// Commits encoded operations: `apply` puts them, and nothing else, into the memtable it is given, at the seqno it is
     /// given. With `freeing`, the record may use log space kept for drops.
     pub fn apply(
         &self,

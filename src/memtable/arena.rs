@@ -24,8 +24,6 @@ use super::pool::ChunkPool;
 use crate::fs::File;
 #[cfg(target_os = "linux")]
 use crate::fs::{self, Barrier};
-#[cfg(target_os = "linux")]
-use crate::memory::Memory;
 use crate::memory::{Chunk, Fill, HEAP_ALIGN, LARGE_BYTES, OutOfMemory};
 use crate::sync::engine::{Mutex, MutexGuard};
 use std::io;
@@ -35,7 +33,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const FIRST_CHUNK_BYTES: usize = 2 << 10;
 const CHUNK_GROWTH: usize = 4;
-const LAST_RECORD_CHUNK_BYTES: usize = 512 << 10;
+pub(super) const LAST_RECORD_CHUNK_BYTES: usize = 512 << 10;
 /// As large as a huge page on common machines.
 const LAST_NODE_CHUNK_BYTES: usize = 2 << 20;
 const MAX_ALIGN: usize = 64;
@@ -109,17 +107,14 @@ impl Arena {
         let mut places = Vec::new();
         let mut end = 0_u64;
         for chunk in &mut state.chunks {
-            let Memory::Mapped { map, in_file: in_file @ false } = &mut chunk.memory else {
-                continue;
-            };
-            let start = chunk.start;
-            // SAFETY: 1. The mapping is `map.len()` bytes long, and the system began it with zeros, so that
+            let Some((start, len, in_file)) = chunk.without_file() else { continue };
+            // SAFETY: 1. The mapping is `len` bytes long, and the system began it with zeros, so that
             // every byte has a value, in whichever arena it was written. 2. It is not written meanwhile: the
             // writer's lock is held, and readers never write.
-            let bytes = unsafe { NonNull::slice_from_raw_parts(start, map.len()).as_ref() };
+            let bytes = unsafe { NonNull::slice_from_raw_parts(start, len).as_ref() };
             fs::write_full(file, bytes, end)?;
-            places.push((start, map.len(), end, in_file));
-            end += (map.len() as u64).next_multiple_of(PAGE_LIMIT_BYTES);
+            places.push((start, len, end, in_file));
+            end += (len as u64).next_multiple_of(PAGE_LIMIT_BYTES);
         }
         // What could not be written must not be read back.
         fs::sync_data(file, Barrier::TableContent)?;
@@ -131,7 +126,7 @@ impl Arena {
             // SAFETY: 1. `start` and `len` are those of a mapping of this arena, so the call replaces
             // nothing else. 2. The file holds the same bytes at `at`, a multiple of any page size, and
             // nobody else can write them: it has no name. So readers see no change, whenever the system
-            // makes the replacement, which is at once for each page. 3. `map` unmaps the same range in
+            // makes the replacement, which is at once for each page. 3. The chunk unmaps the same range in
             // the end. 4. Nobody writes through it any more (invariant 4).
             let mapped = unsafe {
                 libc::mmap64(

@@ -1,11 +1,13 @@
 //! Memory of memtables that are gone, for those that come.
 //!
 //! To have pages filled by the system costs more than to fill them with records. So an engine keeps the mapped chunks
-//! of a memtable that was published, up to a limit, and its next one takes them.
+//! of a memtable that was published, up to a limit, and its next one takes them. Where there are none left of the usual
+//! size, the engine's log thread has the next one filled while commits use up the one before.
 //!
 //! Invariant: what is here belongs to nobody else; who takes it must not expect it to be zero.
 
-use crate::memory::Chunk;
+use super::arena::LAST_RECORD_CHUNK_BYTES;
+use crate::memory::{Chunk, Fill};
 use crate::sync::engine::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,22 +15,56 @@ use std::sync::Arc;
 /// A chunk may be larger than what is asked for by this fraction.
 const SPARE_FRACTION: usize = 8;
 
+/// What is kept must be able to grow to so many chunks of the usual size before one is made ahead.
+const AHEAD_FROM_CHUNKS: usize = 8;
+
 /// See the module.
-#[derive(Debug)]
 pub struct ChunkPool(Mutex<Kept>);
 
-#[derive(Debug)]
+#[derive(Default)]
 struct Kept {
     /// Oldest first.
     chunks: VecDeque<Chunk>,
     bytes: usize,
     limit_bytes: usize,
+    /// The last chunk of the usual size was taken, and the next one is to be made.
+    lacks_next: bool,
+    /// Tells the thread that makes it.
+    wake: Option<Box<dyn Fn() + Send>>,
+}
+
+impl std::fmt::Debug for ChunkPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChunkPool").finish_non_exhaustive()
+    }
 }
 
 impl ChunkPool {
     /// Keeps up to so many bytes.
     pub fn new(limit_bytes: usize) -> Arc<ChunkPool> {
-        Arc::new(ChunkPool(Mutex::new(Kept { chunks: VecDeque::new(), bytes: 0, limit_bytes })))
+        Arc::new(ChunkPool(Mutex::new(Kept { limit_bytes, ..Kept::default() })))
+    }
+
+    /// From now on `wake` is called when a chunk is to be made ahead, and calls [`ChunkPool::make_next`] from another
+    /// thread.
+    pub fn attach(&self, wake: impl Fn() + Send + 'static) {
+        self.0.lock().wake = Some(Box::new(wake));
+    }
+
+    /// From now on no chunk is made ahead.
+    pub fn detach(&self) {
+        self.0.lock().wake = None;
+    }
+
+    /// Makes a chunk ahead if one is to be made.
+    pub fn make_next(&self) {
+        if !std::mem::take(&mut self.0.lock().lacks_next) {
+            return;
+        }
+        // Without memory, who needs it will say so.
+        if let Ok(chunk) = Chunk::new(LAST_RECORD_CHUNK_BYTES, Fill::Pages) {
+            self.give(std::iter::once(chunk));
+        }
     }
 
     /// A chunk of at least `bytes`, and not of many more. If there is none, as much goes as the system is asked for
@@ -36,14 +72,20 @@ impl ChunkPool {
     pub(super) fn take(&self, bytes: usize) -> Option<Chunk> {
         let mut kept = self.0.lock();
         let fits = |chunk: &Chunk| (bytes..=bytes + bytes / SPARE_FRACTION).contains(&chunk.len());
-        let Some(at) = kept.chunks.iter().rposition(fits) else {
+        let at = kept.chunks.iter().rposition(fits);
+        let chunk = at.and_then(|at| kept.chunks.swap_remove_back(at));
+        kept.bytes -= chunk.as_ref().map_or(0, Chunk::len);
+        if bytes == LAST_RECORD_CHUNK_BYTES
+            && kept.limit_bytes >= AHEAD_FROM_CHUNKS * bytes
+            && kept.chunks.iter().all(|chunk| !fits(chunk))
+        {
+            kept.lacks_next = kept.wake.as_ref().map(|wake| wake()).is_some();
+        }
+        if chunk.is_none() {
             let left_bytes = kept.bytes.saturating_sub(bytes);
             free_behind_the_lock(kept, left_bytes);
-            return None;
-        };
-        let chunk = kept.chunks.swap_remove_back(at)?;
-        kept.bytes -= chunk.len();
-        Some(chunk)
+        }
+        chunk
     }
 
     /// Takes chunks back.

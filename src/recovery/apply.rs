@@ -208,8 +208,8 @@ pub enum ApplyError {
     Failed(Error),
 }
 
-/// Applies a transaction's operations to a memtable; those that are not about entries go to `other`.
-/// The commit path and the replay share it.
+/// Applies a transaction's operations to a memtable; those that are not about entries go to `other`. Commits and
+/// replay share it; a commit of one operation begins with [`apply_operation`].
 pub fn apply_operations(
     memtable: &Memtable,
     seqno: Seqno,

@@ -128,7 +128,7 @@ impl Frontier {
     pub fn runs_low(&self, position: Lsn) -> bool {
         let end = self.end.load(Ordering::Acquire);
         let base = self.base.load(Ordering::Relaxed);
-        is_low(position, base, end) && !planted(Mistake::GroupsBeforeSuccessor)
+        end != 0 && is_low(position, base, end) && !planted(Mistake::GroupsBeforeSuccessor)
     }
 }
 
@@ -147,4 +147,65 @@ pub fn runs_low(segments: &VecDeque<Arc<Segment>>, position: Lsn) -> bool {
         return false;
     }
     last_taker(segments).is_some_and(|s| is_low(position, s.base.get(), s.end().get()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frontier, Segment, runs_low, usable_bytes};
+    use crate::fs::{FileSystem, OpenMode, sim::SimDisk};
+    use crate::types::Lsn;
+    use std::collections::VecDeque;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    fn random(state: &mut u64) -> u64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state
+    }
+
+    /// What says that there is room without the lock never says more than what holds it, through all that happens to a row:
+    /// segments come at the end, and go at the front.
+    #[test]
+    fn the_frontier_never_promises_more_than_the_row_has() {
+        let file = SimDisk::new().open(Path::new("/file"), OpenMode::CreateNew).unwrap();
+        let (mut seed, group_bytes) = (88_172_645_463_325_252, 8 << 10);
+        let (mut promised, mut low) = (0, 0);
+        for _ in 0..200 {
+            let mut end = 8192 + ((random(&mut seed) % 64) << 13);
+            let (mut segments, frontier) = (VecDeque::new(), Frontier::new());
+            for _ in 0..8 {
+                let bytes = 8192 << (random(&mut seed) % 6);
+                let path = "/file".into();
+                segments.push_back(Arc::new(Segment {
+                    base: Lsn(end),
+                    bytes,
+                    file: file.clone(),
+                    path,
+                }));
+                end += bytes;
+                if segments.len() > 4 {
+                    segments.pop_front();
+                }
+                frontier.note(&segments);
+                let first = segments[0].base.get();
+                for _ in 0..50 {
+                    let position = Lsn(first + ((random(&mut seed) % (end - first + 8192)) & !7));
+                    let needed = random(&mut seed) % (64 << 10);
+                    let usable = usable_bytes(&segments, position, group_bytes);
+                    let has_room = frontier.has_room(position, needed, group_bytes);
+                    assert!(!has_room || usable >= needed, "{position:?} {needed}: {usable}");
+                    assert_eq!(frontier.runs_low(position), runs_low(&segments, position));
+                    promised += u32::from(has_room);
+                    low += u32::from(frontier.runs_low(position));
+                }
+            }
+            segments.clear();
+            frontier.note(&segments);
+            assert!(!frontier.has_room(Lsn(end), 0, group_bytes));
+            assert!(!frontier.runs_low(Lsn(end)));
+        }
+        assert!(promised > 1000 && low > 1000, "{promised}, {low}: both are asked");
+    }
 }
