@@ -107,6 +107,8 @@ impl Background {
         }
         let shared = self.shared.clone();
         engine.remover.attach(move || shared.merger.ring());
+        let shared = self.shared.clone();
+        engine.chunks.attach(move || shared.log.ring());
         for (name, body) in bodies {
             let (held, shared) = (engine.clone(), self.shared.clone());
             // Without a thread, commits that must wait for its work do it themselves.
@@ -116,6 +118,7 @@ impl Background {
         }
         if threads.len() < bodies.len() {
             engine.remover.detach();
+            engine.chunks.detach();
         }
     }
 
@@ -241,6 +244,7 @@ fn run_log(engine: &Engine, shared: &Shared) {
         if shared.stopping.load(Ordering::Acquire) || engine.log.is_poisoned() {
             return;
         }
+        engine.chunks.make_next();
         if shared.tickets.swap(false, Ordering::AcqRel) {
             // Those who wait are told by their wakers, also of a failure.
             let _ = engine.log.flush(engine.log.end(), Reach::Durable);
@@ -253,10 +257,11 @@ fn run_log(engine: &Engine, shared: &Shared) {
         // Without room here the commit that needs it reports it. A failed sync is final.
         let ahead = engine.space.prepare_ahead(engine.log.end(), engine.log.synced_bytes());
         let _ = ahead.map_err(|e| engine.or_poison(e));
-        let busy = shared.commits.swap(0, Ordering::AcqRel) > 0;
         // Who waits for a slow disk is not at rest: the commit counts when it is durable, and the next may follow at once.
-        if busy || rung || engine.log.is_flushing() {
-            limit = Some(delay);
+        let flushing = engine.log.is_flushing();
+        let busy = shared.commits.swap(0, Ordering::AcqRel) > 0;
+        if busy || rung || flushing {
+            limit = Some(if flushing { delay.max(RETRY_LEAST) } else { delay });
             continue;
         }
         let rested = matches!(engine.rest(), Ok(true));
