@@ -211,20 +211,22 @@ fn run_merger(engine: &Engine, shared: &Shared) {
 }
 
 fn merge_until_the_end(engine: &Engine, shared: &Shared) {
-    let mut pause = None;
+    let (mut pause, mut resting) = (None, false);
     loop {
         shared.merger.wait(pause);
         loop {
+            // Taken before the look, so that a rest that begins during it is seen by the next.
+            resting |= shared.resting.swap(false, Ordering::AcqRel);
             if shared.stopping.load(Ordering::Acquire) || engine.log.is_poisoned() {
                 return;
             }
             engine.remover.run();
-            pause = match engine.merge_due(shared.resting.load(Ordering::Acquire)) {
+            pause = match engine.merge_due(resting) {
                 Ok(true) => continue,
                 Ok(false) => None,
                 Err(_) => Some(RETRY_PAUSE),
             };
-            shared.resting.store(false, Ordering::Release);
+            resting = false;
             break;
         }
     }
