@@ -108,7 +108,7 @@ impl Background {
         let shared = self.shared.clone();
         engine.remover.attach(move || shared.merger.ring());
         let shared = self.shared.clone();
-        engine.chunks.attach(move || shared.log.ring());
+        engine.chunks.attach(move || shared.flusher.ring());
         for (name, body) in bodies {
             let (held, shared) = (engine.clone(), self.shared.clone());
             // Without a thread, commits that must wait for its work do it themselves.
@@ -191,6 +191,7 @@ fn run_flusher(engine: &Engine, shared: &Shared) {
         if shared.stopping.load(Ordering::Acquire) || engine.log.is_poisoned() {
             return;
         }
+        engine.chunks.make_next();
         pause = match flush_all_and_wake(engine, shared) {
             Ok(()) => None,
             Err(_) => Some(RETRY_PAUSE),
@@ -246,7 +247,6 @@ fn run_log(engine: &Engine, shared: &Shared) {
         if shared.stopping.load(Ordering::Acquire) || engine.log.is_poisoned() {
             return;
         }
-        engine.chunks.make_next();
         if shared.tickets.swap(false, Ordering::AcqRel) {
             // Those who wait are told by their wakers, also of a failure.
             let _ = engine.log.flush(engine.log.end(), Reach::Durable);

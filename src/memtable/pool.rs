@@ -2,7 +2,7 @@
 //!
 //! To have pages filled by the system costs more than to fill them with records. So an engine keeps the mapped chunks
 //! of a memtable that was published, up to a limit, and its next one takes them. Where there are none left of the usual
-//! size, the engine's log thread has the next one filled while commits use up the one before.
+//! size, the engine's checkpointing thread, if it is idle, has the next one filled while commits use up the one before.
 //!
 //! Invariant: what is here belongs to nobody else; who takes it must not expect it to be zero.
 

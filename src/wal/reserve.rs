@@ -38,30 +38,38 @@ impl Reserve {
         }
     }
 
-    /// Makes it hold at least `bytes`.
+    /// Makes it hold at least `bytes`, and `wished_bytes` if the disk has as much.
     ///
     /// # Errors
     /// [`Error::NoSpace`] if the disk is full; it then holds what it held.
-    pub fn grow(&self, bytes: u64) -> Result<()> {
+    pub fn grow(&self, bytes: u64, wished_bytes: u64) -> Result<()> {
         // Most commits find enough.
         if self.held_bytes.load(Ordering::Acquire) >= bytes {
             return Ok(());
         }
         let _changing = self.changing.lock();
-        let attempt = || -> std::io::Result<()> {
+        let attempt = || -> std::io::Result<u64> {
             let file = match self.fs.open(&self.path, OpenMode::ReadWrite) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                     self.fs.open(&self.path, OpenMode::CreateNew)?
                 }
                 outcome => outcome?,
             };
-            file.allocate(bytes)
+            match file.allocate(wished_bytes) {
+                Err(e) if e.kind() == std::io::ErrorKind::StorageFull && bytes < wished_bytes => {
+                    file.allocate(bytes)?;
+                    // Some systems keep what they could allocate.
+                    file.set_len(bytes).map(|()| bytes)
+                }
+                outcome => outcome.map(|()| wished_bytes),
+            }
         };
-        attempt().map_err(|e| match Error::io("allocate the reserve in", &self.path, e) {
-            Error::NoSpace { .. } => Error::NoSpace { what: "the reserve of a commit" },
-            other => other,
-        })?;
-        self.held_bytes.fetch_max(bytes, Ordering::AcqRel);
+        let held_bytes =
+            attempt().map_err(|e| match Error::io("allocate the reserve in", &self.path, e) {
+                Error::NoSpace { .. } => Error::NoSpace { what: "the reserve of a commit" },
+                other => other,
+            })?;
+        self.held_bytes.fetch_max(held_bytes, Ordering::AcqRel);
         Ok(())
     }
 
@@ -87,5 +95,39 @@ impl Reserve {
             Ok(_) => Ok(false),
         };
         attempt().map_err(|e| Error::io("cut", &self.path, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RESERVE_MIN_BYTES, Reserve};
+    use crate::error::Error;
+    use crate::fs::{FileSystem, sim::SimDisk};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn it_grows_as_far_as_is_wished_or_as_is_needed_or_not_at_all() {
+        let disk = SimDisk::new();
+        let reserve = Reserve::new(Arc::new(disk.clone()), Path::new("/"));
+        let used = || disk.allocated_bytes(Path::new("/")).unwrap();
+        let capacity = 8 * RESERVE_MIN_BYTES;
+        disk.set_capacity(Some(capacity));
+        reserve.grow(RESERVE_MIN_BYTES, 2 * RESERVE_MIN_BYTES).unwrap();
+        assert_eq!(used(), 2 * RESERVE_MIN_BYTES);
+        reserve.grow(2 * RESERVE_MIN_BYTES, u64::MAX).unwrap();
+        assert_eq!(used(), 2 * RESERVE_MIN_BYTES, "it holds that");
+        reserve.grow(7 * RESERVE_MIN_BYTES, 9 * RESERVE_MIN_BYTES).unwrap();
+        assert_eq!(used(), 7 * RESERVE_MIN_BYTES, "what is needed");
+        let refused = reserve.grow(9 * RESERVE_MIN_BYTES, 16 * RESERVE_MIN_BYTES);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+        assert_eq!(used(), 7 * RESERVE_MIN_BYTES);
+        reserve.shrink(3 * RESERVE_MIN_BYTES).unwrap();
+        assert_eq!(used(), 3 * RESERVE_MIN_BYTES);
+        reserve.grow(4 * RESERVE_MIN_BYTES, 4 * RESERVE_MIN_BYTES).unwrap();
+        assert_eq!(used(), 4 * RESERVE_MIN_BYTES, "it knows that it was cut");
+        assert!(reserve.spend());
+        assert_eq!(used(), 0);
+        assert!(!reserve.spend());
     }
 }
