@@ -25,8 +25,8 @@ const UNMERGED: u64 = 385_000;
 const BATCH: u64 = 100;
 
 fn setup(context: &Context) -> Setup {
-    // Four times the data: engines halve or third their budget.
-    let write_bytes = context.size(256 << 20) as usize;
+    // Six times the data: engines halve or third their budget, and a record in memory takes more than its bytes.
+    let write_bytes = context.size(384 << 20) as usize;
     Setup { write_bytes, hold_log: true, ..context.setup }
 }
 
