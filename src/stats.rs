@@ -11,6 +11,11 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// As [`Counter::add`] where only one thread at a time adds: what spares a commit an instruction that locks.
+    pub fn add_alone(&self, count: u64) {
+        self.0.store(self.get() + count, Ordering::Relaxed);
+    }
+
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -89,7 +89,7 @@ impl Engine {
         };
         writer.last_seqno = seqno;
         self.log.mark_applied(seqno);
-        self.counters.commits.add(1);
+        self.counters.commits.add_alone(1);
         Ok(Applied { seqno, lsn })
     }
 
@@ -134,7 +134,7 @@ impl Engine {
         // this commit yet would miss those.
         make_due();
         writer.active_from = after;
-        self.counters.commits.add(1);
+        self.counters.commits.add_alone(1);
         self.background.wake_flusher();
         Ok(Applied { seqno, lsn })
     }
@@ -210,7 +210,7 @@ impl Engine {
             (false, false) => self.start_epoch(writer)?,
         }
         self.pace(writer, bytes);
-        let mut end = self.log.end();
+        let mut end = self.log.end_block();
         let own_log = end.get().saturating_sub(writer.active_from.get());
         let live_log = writer.older_log_bytes + own_log;
         let active_bytes = writer.active.bytes();
@@ -221,7 +221,7 @@ impl Engine {
                 self.freeze(writer);
                 self.background.wake_flusher();
             }
-            end = self.log.end();
+            end = self.log.end_block();
         }
         let reserve = || self.with_room(|| self.space.reserve(end, bytes as u64, freeing));
         match reserve() {

@@ -33,12 +33,8 @@ pub struct Buffer {
     pub last_group_end: Lsn,
     /// End of the last group that was written without a sync and whose block is not padded yet.
     pub unpadded: Option<(Arc<Segment>, Lsn)>,
-    /// Segments that were written and not synced.
-    pub unsynced: Vec<Arc<Segment>>,
     pub last_seqno: Seqno,
     pub recycled: Vec<Vec<u8>>,
-    /// No groups, but room for some.
-    pub spare_groups: Vec<PendingGroup>,
     pub epoch: Epoch,
     pub salt: u64,
     pub generation: Generation,
@@ -124,9 +120,12 @@ impl Buffer {
         self.open = false;
     }
 
-    pub fn take(&mut self, reach: Reach) -> Taken {
+    /// Takes what has gathered, and leaves what was `written` before it for the next groups.
+    pub fn take(&mut self, reach: Reach, written: &mut Written) -> Taken {
         self.close();
-        let groups = std::mem::replace(&mut self.groups, std::mem::take(&mut self.spare_groups));
+        self.recycled.append(&mut written.bytes);
+        self.recycled.truncate(RECYCLED_BUFFERS);
+        let groups = std::mem::replace(&mut self.groups, std::mem::take(&mut written.groups));
         // A block that was left unpadded is padded unless the next group follows in it.
         let pad = match self.unpadded.take() {
             Some((_, from)) if groups.first().is_some_and(|g| g.lsn == from) => None,
@@ -150,7 +149,6 @@ impl Buffer {
         Taken {
             groups,
             pad,
-            unsynced: std::mem::take(&mut self.unsynced),
             end: self.next_start(),
             vouched: align_up(self.last_group_end),
             last_seqno: self.last_seqno,
@@ -158,17 +156,6 @@ impl Buffer {
             salt: self.salt,
             generation: self.generation,
         }
-    }
-
-    /// What was taken was written: its memory serves the next groups.
-    pub fn give_back(&mut self, mut groups: Vec<PendingGroup>) {
-        for mut group in groups.drain(..) {
-            if self.recycled.len() < RECYCLED_BUFFERS {
-                group.bytes.clear();
-                self.recycled.push(group.bytes);
-            }
-        }
-        self.spare_groups = groups;
     }
 }
 
@@ -183,13 +170,30 @@ impl PendingGroup {
 pub struct Taken {
     pub groups: Vec<PendingGroup>,
     pub pad: Option<(Arc<Segment>, Lsn)>,
-    pub unsynced: Vec<Arc<Segment>>,
     pub end: Lsn,
     pub vouched: Lsn,
     pub last_seqno: Seqno,
     pub epoch: Epoch,
     pub salt: u64,
     pub generation: Generation,
+}
+
+/// The memory of groups that were written. Not their segments: a dead one takes room on the disk as long as it is open.
+#[derive(Debug, Default)]
+pub struct Written {
+    bytes: Vec<Vec<u8>>,
+    /// Empty.
+    groups: Vec<PendingGroup>,
+}
+
+impl Written {
+    pub fn put(&mut self, mut groups: Vec<PendingGroup>) {
+        for mut group in groups.drain(..).take(RECYCLED_BUFFERS) {
+            group.bytes.clear();
+            self.bytes.push(group.bytes);
+        }
+        self.groups = groups;
+    }
 }
 
 /// Write buffers that are kept for the next groups.

@@ -4,9 +4,10 @@
 //! A large commit is written by its own thread before it is applied to the memtable ([`Log::start_write`]): the disk
 //! is at work meanwhile, and the sync that follows finds less to do.
 
-use super::buffer::{align_up, note};
+use super::buffer::{Written, align_up, note};
 use super::group::{BLOCK_BYTES, GROUP_HEADER_BYTES, GroupHeader, body_crc};
 use super::log::Log;
+use super::ready::Segment;
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier};
 use crate::mistakes::{Mistake, planted};
@@ -39,22 +40,37 @@ pub struct FlushState {
     pub vouched: Lsn,
     /// Where the last witness group ended: if that is `vouched`, there is nothing to witness.
     pub witnessed: Lsn,
+    /// The leader's own, between one and the next.
+    pub kept: Kept,
     pub poison: Option<Arc<io::Error>>,
     pub waiters: usize,
     pub last_batch_waiters: usize,
     pub wakers: Vec<(Lsn, Waker)>,
 }
 
+/// What one leader leaves to the next.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Segments that were written and not synced, in the order of the log.
+    unsynced: Vec<Arc<Segment>>,
+    written: Written,
+}
+
 /// What a leader begins with.
 struct Turn {
     previous: Option<(Lsn, u32)>,
     vouched: Lsn,
+    kept: Kept,
 }
 
 impl FlushState {
     fn take_lead(&mut self) -> Turn {
         self.leader = true;
-        Turn { previous: self.previous, vouched: self.vouched }
+        Turn {
+            previous: self.previous,
+            vouched: self.vouched,
+            kept: std::mem::take(&mut self.kept),
+        }
     }
 }
 
@@ -122,6 +138,7 @@ impl Log {
         let outcome = match outcome {
             Ok(done) => {
                 state.previous = done.previous;
+                state.kept = done.kept;
                 state.written = state.written.max(done.end);
                 self.written.store(state.written.get(), Ordering::Relaxed);
                 if reach == Reach::Durable {
@@ -179,9 +196,10 @@ impl Log {
 
     /// Writes everything that has gathered, and syncs it if asked.
     fn lead(&self, reach: Reach, turn: Turn) -> io::Result<Done> {
-        let mut taken = self.buffer.lock().take(reach);
+        let Turn { mut previous, vouched, kept: Kept { mut unsynced, mut written } } = turn;
+        let mut taken = self.buffer.lock().take(reach, &mut written);
         if planted(Mistake::AcknowledgedBeforeSync) && reach == Reach::Durable {
-            for segment in taken.unsynced.drain(..) {
+            for segment in unsynced.drain(..) {
                 fs::sync_data(&*segment.file, Barrier::LogCommit)?;
             }
         }
@@ -190,7 +208,6 @@ impl Log {
             let bytes = &zeros[..(align_up(from).get() - from.get()) as usize];
             fs::write_full(&*segment.file, bytes, from.get() - segment.base.get())?;
         }
-        let Turn { mut previous, vouched } = turn;
         let only_witness = taken.groups.len() == 1 && taken.groups[0].witness;
         let mut written_bytes = 0;
         let mut rest = taken.groups.as_mut_slice();
@@ -224,15 +241,15 @@ impl Log {
                 group.segment.file.start_writeback(offset, group.bytes.len() as u64);
             }
             written_bytes += group.bytes.len() as u64;
-            self.counters.groups.add(1);
+            self.counters.groups.add_alone(1);
             previous = Some((group.lsn, header.body_crc));
-            note(&mut taken.unsynced, &group.segment);
+            note(&mut unsynced, &group.segment);
         }
         if reach == Reach::Durable && !planted(Mistake::AcknowledgedBeforeSync) {
-            if planted(Mistake::OnlyLastSegmentSynced) && taken.unsynced.len() > 1 {
-                taken.unsynced.drain(..taken.unsynced.len() - 1);
+            if planted(Mistake::OnlyLastSegmentSynced) && unsynced.len() > 1 {
+                unsynced.drain(..unsynced.len() - 1);
             }
-            for segment in taken.unsynced.drain(..) {
+            for segment in unsynced.drain(..) {
                 match fs::sync_data(&*segment.file, Barrier::LogCommit) {
                     Err(_) if planted(Mistake::SyncResultIgnored) => {}
                     Err(_) if planted(Mistake::FailedSyncRetried) => {
@@ -240,16 +257,14 @@ impl Log {
                     }
                     outcome => outcome?,
                 }
-                self.counters.syncs.add(1);
+                self.counters.syncs.add_alone(1);
             }
         }
-        self.counters.log_bytes.add(written_bytes);
+        self.counters.log_bytes.add_alone(written_bytes);
         self.rhythm.note(written_bytes, reach == Reach::Durable);
-        let mut buffer = self.buffer.lock();
-        buffer.give_back(taken.groups);
-        // Nobody else leads, so that nothing was added to it meanwhile.
-        buffer.unsynced = taken.unsynced;
+        written.put(taken.groups);
         Ok(Done {
+            kept: Kept { unsynced, written },
             previous,
             end: taken.end,
             vouched: taken.vouched,
@@ -278,6 +293,7 @@ impl Drop for LeaderPanics<'_> {
 }
 
 struct Done {
+    kept: Kept,
     previous: Option<(Lsn, u32)>,
     end: Lsn,
     vouched: Lsn,

@@ -278,7 +278,7 @@ impl Engine {
     fn place(&self, bytes: usize, applied_too_early: bool) -> Result<(Lsn, Seqno)> {
         let mut last = self.gate.lock().unwrap();
         self.log.check()?;
-        self.space.reserve(self.log.end(), bytes as u64, false)?;
+        self.space.reserve(self.log.end_block(), bytes as u64, false)?;
         let seqno = Seqno(*last + 1);
         let lsn = self.log.append(&self.space, seqno, 1, &vec![0; bytes])?;
         *last = seqno.get();

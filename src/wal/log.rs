@@ -12,7 +12,7 @@
 //! 4. The durable LSN only grows, and only after every segment that a flush wrote was synced.
 //! 5. After a failed write or sync the log is poisoned: nothing is acknowledged any more.
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, align_up};
 use super::flush::{FlushState, Reach};
 use super::group::GROUP_HEADER_BYTES;
 use super::record;
@@ -37,6 +37,8 @@ pub struct Log {
     pub(super) durable: AtomicU64,
     /// As [`FlushState::written`], for who only wants to know about how far it is.
     pub(super) written: AtomicU64,
+    /// No record lies behind this, nor does the next group start there. Stored with the buffer's lock held.
+    end_block: AtomicU64,
     pub(super) durable_seqno: AtomicU64,
     /// Commits up to here are in the memtable. A commit is in the log first, and may be durable before.
     applied: AtomicU64,
@@ -56,6 +58,7 @@ impl Log {
             poisoned: AtomicBool::new(false),
             durable: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            end_block: AtomicU64::new(0),
             durable_seqno: AtomicU64::new(seqno.get()),
             applied: AtomicU64::new(seqno.get()),
             visible: AtomicU64::new(seqno.get()),
@@ -77,6 +80,7 @@ impl Log {
         buffer.epoch = epoch;
         buffer.salt = salt;
         buffer.generation = generation;
+        self.note_end(&buffer);
         let mut flush = self.flush.lock();
         flush.written = first;
         self.written.store(first.get(), Ordering::Relaxed);
@@ -120,7 +124,13 @@ impl Log {
             }
         }
         buffer.last_seqno = seqno;
-        Ok(buffer.end())
+        Ok(self.note_end(&buffer))
+    }
+
+    fn note_end(&self, buffer: &Buffer) -> Lsn {
+        let end = buffer.end();
+        self.end_block.store(align_up(end).get(), Ordering::Relaxed);
+        end
     }
 
     /// Bytes that are usually written from one sync to the next.
@@ -147,9 +157,15 @@ impl Log {
         buffer.next_start()
     }
 
-    /// The LSN just past the last record: what [`LogSpace::reserve`] counts from.
+    /// The LSN just past the last record.
     pub fn end(&self) -> Lsn {
         self.buffer.lock().end()
+    }
+
+    /// The end of the block in which [`Log::end`] lies: what [`LogSpace::reserve`] counts from. Exact under the writer's
+    /// gate, but for a witness that is placed meanwhile.
+    pub fn end_block(&self) -> Lsn {
+        Lsn(self.end_block.load(Ordering::Relaxed))
     }
 
     /// The last commit that is durable, and can be read.
@@ -258,7 +274,7 @@ impl Log {
                 record::put_witness(&mut group.bytes);
                 group.witness = true;
             }
-            buffer.end()
+            self.note_end(&buffer)
         };
         self.flush(target, Reach::Durable)
     }

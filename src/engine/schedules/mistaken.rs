@@ -40,6 +40,8 @@ const LOST: [&str; 3] =
 /// Or somebody waits for ever for a ticket that nobody flushed, or the manifest vouches for what was not written.
 const LEFT_BEHIND: [&str; 3] =
     ["is there after a close", "deadlock!", "what is left does not open"];
+/// What follows a group that could not be written is acknowledged, or betrays the gap when the log is read.
+const GONE_ON: [&str; 2] = ["was acknowledged after a failure", "what is left does not open"];
 
 found! {
     a_view_not_looked_at_again: ViewNotLookedAtAgain in installing, WRONG_STATE;
@@ -52,5 +54,5 @@ found! {
     a_table_before_its_log: TableBeforeLog in together, WRONG_STATE;
     a_log_recycled_under_committers: LogResetUnderCommitter in together, LOST;
     a_sync_result_ignored: SyncResultIgnored in failing, LOST;
-    a_log_that_goes_on: LogGoesOnAfterFailure in failing, ["was acknowledged after a failure"];
+    a_log_that_goes_on: LogGoesOnAfterFailure in failing, GONE_ON;
 }
