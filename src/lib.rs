@@ -57,6 +57,7 @@ mod mistakes;
 #[doc(hidden)]
 pub mod mistakes;
 mod options;
+mod pacer;
 #[cfg(any(test, feature = "parts"))]
 #[doc(hidden)]
 pub mod parts;

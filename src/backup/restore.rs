@@ -188,6 +188,7 @@ pub fn restore_to(
         options: &options,
         counters: &counters,
         purpose: Purpose::Copy,
+        pacer: None,
     };
     let mut next = FileId(1);
     let outcome = write(&writer, request, &record, &log, &reached, &mut next, progress);

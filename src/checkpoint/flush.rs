@@ -28,6 +28,7 @@ impl Engine {
             options: &self.options,
             counters: &self.counters,
             purpose,
+            pacer: Some(&self.log.pacer),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::manifest::names;
 use crate::memtable::Memtable;
 use crate::mistakes::{Mistake, planted};
 use crate::options::Builder;
+use crate::pacer::{Pace, Pacer};
 use crate::stats::Counters;
 use crate::table::{DEFAULT_BLOCK_BYTES, TableBuilder, TableMeta, TableOptions};
 use crate::types::{DatabaseId, FileId, KeyspaceId, Seqno};
@@ -28,6 +29,8 @@ pub struct TableWriter<'a> {
     pub options: &'a Builder,
     pub counters: &'a Counters,
     pub purpose: Purpose,
+    /// If the tables give way to commits.
+    pub pacer: Option<&'a Arc<Pacer>>,
 }
 
 /// What tables are written for: it names their syncs.
@@ -104,8 +107,11 @@ impl TableWriter<'_> {
         let created = self.fs.open(&path, OpenMode::CreateNew);
         let file = created.map_err(|e| Error::io("create", &path, e))?;
         let options = TableOptions { block_bytes: DEFAULT_BLOCK_BYTES, filter };
-        let builder =
+        let mut builder =
             TableBuilder::new(file.clone(), path.clone(), self.database, file_id, options);
+        if let Some(pacer) = self.pacer {
+            builder.set_pace(Pace::new(pacer.clone()));
+        }
         Ok(OpenTable { builder, file, path, file_id })
     }
 

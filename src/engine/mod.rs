@@ -52,6 +52,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
+/// Layers of the view from which on merges are in a hurry; commits are slowed down some layers later.
+const HURRIED_FROM_LAYERS: usize = 12;
+
 /// Everything of one open database.
 #[derive(Debug)]
 pub struct Engine {
@@ -182,6 +185,7 @@ impl Engine {
         let _guard = self.view_change.lock();
         let mut layers = self.view.load().layers.clone();
         change(&mut layers);
+        self.log.pacer.set_hurried(layers.len() > HURRIED_FROM_LAYERS);
         sync::turn();
         self.view.store(Arc::new(View { layers }));
     }

@@ -273,6 +273,7 @@ fn assemble(
         options: &options,
         counters: &counters,
         purpose: Purpose::Recovery,
+        pacer: None,
     };
     let remover = Arc::new(Remover::new(fs.clone(), Arc::default()));
     let home = Home { fs: &fs, dir, remover: &remover };

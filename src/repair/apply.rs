@@ -146,7 +146,7 @@ fn write(
     let (options, counters) = (Builder::default(), Counters::default());
     let database = found.manifest.database;
     let (options, counters, purpose) = (&options, &counters, Purpose::Copy);
-    let writer = TableWriter { fs, dir, database, options, counters, purpose };
+    let writer = TableWriter { fs, dir, database, options, counters, purpose, pacer: None };
     let mut next = found.next_file_id;
     let mut manifest = found.manifest.clone();
     if found.rebuilds.is_empty() && found.log.is_none() {

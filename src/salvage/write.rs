@@ -163,7 +163,15 @@ impl Build<'_> {
         let (fs, options, counters) = (self.fs, &self.options, &self.counters);
         let database = self.new_database;
         let purpose = Purpose::Copy;
-        self.target.map(|dir| TableWriter { fs, dir, database, options, counters, purpose })
+        self.target.map(|dir| TableWriter {
+            fs,
+            dir,
+            database,
+            options,
+            counters,
+            purpose,
+            pacer: None,
+        })
     }
 
     /// The tables that lie below the log.

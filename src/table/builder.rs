@@ -20,6 +20,7 @@ use super::{TableOptions, key_hash, ranges};
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};
 use crate::fs::File;
+use crate::pacer::Pace;
 use crate::types::{DatabaseId, FileId, KeyspaceId, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -75,6 +76,11 @@ impl TableBuilder {
             value_extents: Vec::new(),
             options,
         }
+    }
+
+    /// Gives way to commits from now on.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.output.set_pace(pace);
     }
 
     /// Adds an entry; `None` is a tombstone. (keyspace, key) must be after the one before.

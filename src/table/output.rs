@@ -6,12 +6,15 @@
 //! page in the page cache, and the mapping that reads go through needs one entry of the address translation
 //! where it would need 512 (`docs/decisions/0007-huge-pages.md`).
 //!
+//! While commits are synced, a chunk goes out in small pieces ([`crate::pacer`]).
+//!
 //! Invariant: at most one chunk is buffered; bytes of a large value go from the caller's memory straight
 //! to the file.
 
 use super::format::{BlockHeader, Extent, Identity};
 use crate::error::{Error, Result};
 use crate::fs::{self, File};
+use crate::pacer::{PIECE_BYTES, Pace, WRITE_BYTES};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,12 +29,18 @@ pub struct Output {
     identity: Identity,
     buffer: Vec<u8>,
     written_bytes: u64,
+    pace: Option<Pace>,
 }
 
 impl Output {
     /// An empty file to write.
     pub fn new(file: Arc<dyn File>, path: PathBuf, identity: Identity) -> Output {
-        Output { file, path, identity, buffer: Vec::new(), written_bytes: 0 }
+        Output { file, path, identity, buffer: Vec::new(), written_bytes: 0, pace: None }
+    }
+
+    /// Gives way to commits from now on.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.pace = Some(pace);
     }
 
     /// Where the next byte goes.
@@ -55,7 +64,7 @@ impl Output {
         let chunks = rest.chunks_exact(CHUNK_BYTES);
         self.buffer.extend_from_slice(chunks.remainder());
         for chunk in chunks {
-            write_chunk(&*self.file, &self.path, chunk, &mut self.written_bytes)?;
+            self.write(chunk)?;
         }
         Ok(())
     }
@@ -93,16 +102,81 @@ impl Output {
     /// Writes what is buffered.
     pub fn flush(&mut self) -> Result<()> {
         if !self.buffer.is_empty() {
-            write_chunk(&*self.file, &self.path, &self.buffer, &mut self.written_bytes)?;
-            self.buffer.clear();
+            let mut buffer = std::mem::take(&mut self.buffer);
+            self.write(&buffer)?;
+            buffer.clear();
+            self.buffer = buffer;
         }
+        Ok(())
+    }
+
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        let mut rest = chunk;
+        while let Some(pace) = self.pace.as_mut().filter(|pace| pace.has_company())
+            && !rest.is_empty()
+        {
+            let (piece, after) = rest.split_at(rest.len().min(PIECE_BYTES));
+            let start = self.written_bytes;
+            for bytes in piece.chunks(WRITE_BYTES) {
+                write(&*self.file, &self.path, bytes, &mut self.written_bytes)?;
+            }
+            self.file.start_writeback(start, piece.len() as u64);
+            pace.give_way(piece.len());
+            rest = after;
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let start = self.written_bytes;
+        write(&*self.file, &self.path, rest, &mut self.written_bytes)?;
+        self.file.start_writeback(start, rest.len() as u64);
         Ok(())
     }
 }
 
-fn write_chunk(file: &dyn File, path: &Path, chunk: &[u8], offset: &mut u64) -> Result<()> {
-    fs::write_full(file, chunk, *offset).map_err(|cause| Error::io("write", path, cause))?;
-    file.start_writeback(*offset, chunk.len() as u64);
-    *offset += chunk.len() as u64;
+fn write(file: &dyn File, path: &Path, bytes: &[u8], offset: &mut u64) -> Result<()> {
+    fs::write_full(file, bytes, *offset).map_err(|cause| Error::io("write", path, cause))?;
+    *offset += bytes.len() as u64;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CHUNK_BYTES, Output};
+    use crate::fs::{FileSystem, OpenMode, sim::SimDisk};
+    use crate::pacer::{PIECE_BYTES, Pace, Pacer, WRITE_BYTES};
+    use crate::table::format::Identity;
+    use crate::types::{DatabaseId, FileId};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    /// With commits beside it, and without, to the last byte; pieces of all lengths.
+    #[test]
+    fn what_gives_way_to_commits_is_written_all_the_same() {
+        let appended =
+            [1, 7, WRITE_BYTES, PIECE_BYTES + 5, CHUNK_BYTES - 1, 2 * CHUNK_BYTES + 3, 9];
+        for syncing in [false, true] {
+            let disk = SimDisk::new();
+            let file = disk.open(Path::new("/table"), OpenMode::CreateNew).unwrap();
+            let identity = Identity { database: DatabaseId([1; 16]), file_id: FileId(2) };
+            let mut output = Output::new(file.clone(), "/table".into(), identity);
+            let pacer = Arc::new(Pacer::default());
+            output.set_pace(Pace::new(pacer.clone()));
+            if syncing {
+                pacer.sync_begins();
+            }
+            let mut wanted = Vec::new();
+            for (number, length) in appended.into_iter().enumerate() {
+                let bytes: Vec<u8> = (0..length).map(|at| (at / 251 + number) as u8).collect();
+                output.append(&bytes).unwrap();
+                wanted.extend(bytes);
+                assert_eq!(output.position(), wanted.len() as u64);
+            }
+            output.flush().unwrap();
+            let mut found = vec![0; wanted.len()];
+            crate::fs::read_full(&*file, &mut found, 0).unwrap();
+            assert!(found == wanted);
+            assert_eq!(file.len().unwrap(), wanted.len() as u64);
+        }
+    }
 }

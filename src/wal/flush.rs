@@ -246,6 +246,7 @@ impl Log {
             note(&mut unsynced, &group.segment);
         }
         if reach == Reach::Durable && !planted(Mistake::AcknowledgedBeforeSync) {
+            self.pacer.sync_begins();
             if planted(Mistake::OnlyLastSegmentSynced) && unsynced.len() > 1 {
                 unsynced.drain(..unsynced.len() - 1);
             }
@@ -261,7 +262,10 @@ impl Log {
             }
         }
         self.counters.log_bytes.add_alone(written_bytes);
-        self.rhythm.note(written_bytes, reach == Reach::Durable);
+        let unsynced_bytes = self.rhythm.note(written_bytes, reach == Reach::Durable);
+        if reach == Reach::Durable {
+            self.pacer.sync_ended(unsynced_bytes);
+        }
         written.put(taken.groups);
         Ok(Done {
             kept: Kept { unsynced, written },

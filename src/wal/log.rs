@@ -20,6 +20,7 @@ use super::rhythm::Rhythm;
 use super::space::{LogSpace, Segment};
 use crate::error::{Error, Result};
 use crate::mistakes::{Mistake, planted};
+use crate::pacer::Pacer;
 use crate::stats::Counters;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, in_one_order};
 use crate::types::{Epoch, Generation, Lsn, Seqno};
@@ -45,6 +46,8 @@ pub struct Log {
     /// Commits up to here are visible to readers.
     visible: AtomicU64,
     pub(super) rhythm: Rhythm,
+    /// What the writing of tables knows of the log.
+    pub pacer: Arc<Pacer>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -63,6 +66,7 @@ impl Log {
             applied: AtomicU64::new(seqno.get()),
             visible: AtomicU64::new(seqno.get()),
             rhythm: Rhythm::default(),
+            pacer: Arc::default(),
             counters,
         }
     }
