@@ -35,7 +35,7 @@ const WRITTEN_FROM_BYTES: u64 = 1 << 20;
 const UNWRITTEN_LOG_LIMIT_BYTES: u64 = 4 << 20;
 /// Commits of this fraction of a group or more are on their way to the disk while they are applied.
 const STARTED_FRACTION: usize = 8;
-/// The reserve grows in steps of this size, in bytes, or of a quarter of what is held if that is more: to grow takes the
+/// The reserve grows in steps of this size, in bytes, or of an eighth to a quarter of what is held if that is more: to grow takes the
 /// commit that does it about as long as a hundred others.
 const RESERVE_STEP_BYTES: u64 = 1 << 20;
 /// Bytes of commits after which their pace is looked at.
@@ -279,7 +279,7 @@ impl Engine {
     /// Keeps enough disk for a checkpoint of everything in memory.
     fn keep_reserve(&self, active_bytes: usize) -> Result<()> {
         let bytes = self.wanted_reserve(active_bytes);
-        let step_bytes = (bytes / 4).next_power_of_two().max(RESERVE_STEP_BYTES);
+        let step_bytes = (1 << (bytes / 4).ilog2()).max(RESERVE_STEP_BYTES);
         let wished_bytes = match bytes {
             RESERVE_MIN_BYTES => bytes,
             _ => bytes.next_multiple_of(step_bytes),

@@ -5,7 +5,7 @@
 //! can always become a table. Its blocks are allocated and not synced: a power loss may take them back,
 //! and an open on a full disk may then say `NoSpace`; nothing is lost by that.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_no_space};
 use crate::fs::{FileSystem, OpenMode};
 use crate::manifest::names;
 use crate::sync::engine::{AtomicU64, Mutex, Ordering};
@@ -56,7 +56,7 @@ impl Reserve {
                 outcome => outcome?,
             };
             match file.allocate(wished_bytes) {
-                Err(e) if e.kind() == std::io::ErrorKind::StorageFull && bytes < wished_bytes => {
+                Err(e) if is_no_space(&e) && bytes < wished_bytes => {
                     file.allocate(bytes)?;
                     // Some systems keep what they could allocate.
                     file.set_len(bytes).map(|()| bytes)
@@ -102,7 +102,8 @@ impl Reserve {
 mod tests {
     use super::{RESERVE_MIN_BYTES, Reserve};
     use crate::error::Error;
-    use crate::fs::{FileSystem, sim::SimDisk};
+    use crate::fs::FileSystem;
+    use crate::fs::sim::{Fault, FaultKind, OperationKind, SimDisk};
     use std::path::Path;
     use std::sync::Arc;
 
@@ -129,5 +130,16 @@ mod tests {
         assert!(reserve.spend());
         assert_eq!(used(), 0);
         assert!(!reserve.spend());
+    }
+
+    #[test]
+    fn a_quota_that_forbids_what_is_wished_leaves_what_is_needed() {
+        let disk = SimDisk::new();
+        let reserve = Reserve::new(Arc::new(disk.clone()), Path::new("/"));
+        let quota = FaultKind::Error(std::io::ErrorKind::QuotaExceeded);
+        disk.inject(Fault::new(quota).on(OperationKind::Allocate).nth(0));
+        reserve.grow(RESERVE_MIN_BYTES, 2 * RESERVE_MIN_BYTES).unwrap();
+        assert_eq!(disk.faults_struck(), 1);
+        assert_eq!(disk.allocated_bytes(Path::new("/")).unwrap(), RESERVE_MIN_BYTES);
     }
 }
