@@ -130,3 +130,46 @@ fn free_behind_the_lock(mut kept: MutexGuard<'_, Kept>, limit_bytes: usize) {
     drop(kept);
     drop(freed);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{AHEAD_FROM_CHUNKS, ChunkPool};
+    use crate::memtable::arena::LAST_RECORD_CHUNK_BYTES as BYTES;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Each chunk of the usual size that is taken, the last one here, has the next one made, once; and nobody is asked who
+    /// is gone, or for a pool that may not keep much.
+    #[test]
+    fn the_next_chunk_is_made_while_the_last_is_used() {
+        let pool = ChunkPool::new(AHEAD_FROM_CHUNKS * BYTES);
+        pool.make_next();
+        assert_eq!(pool.bytes(), 0, "nobody took one");
+        let woken = Arc::new(AtomicU32::new(0));
+        let counter = woken.clone();
+        pool.attach(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(pool.take(BYTES).is_none(), "there was none");
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+        pool.make_next();
+        assert_eq!(pool.bytes(), BYTES);
+        pool.make_next();
+        assert_eq!(pool.bytes(), BYTES, "it is made once");
+        let made = pool.take(BYTES).expect("the one that was made");
+        assert_eq!((woken.load(Ordering::Relaxed), pool.bytes()), (2, 0));
+        pool.give(std::iter::once(made));
+        pool.make_next();
+        assert_eq!(pool.bytes(), 2 * BYTES);
+        assert!(pool.take(BYTES).is_some());
+        assert_eq!(woken.load(Ordering::Relaxed), 2, "one is left");
+        pool.detach();
+        assert!(pool.take(BYTES).is_some());
+        pool.make_next();
+        assert_eq!((woken.load(Ordering::Relaxed), pool.bytes()), (2, 0), "nobody is asked");
+
+        let small = ChunkPool::new(AHEAD_FROM_CHUNKS * BYTES - 1);
+        small.attach(|| panic!("it may keep too little"));
+        assert!(small.take(BYTES).is_none());
+    }
+}
