@@ -163,7 +163,7 @@ impl Creation<'_> {
             options: &engine.options,
             counters: &self.counters,
             purpose: Purpose::Backup,
-            pacer: Some(&engine.log.pacer),
+            pacer: engine.log.pacer(),
         }
     }
 

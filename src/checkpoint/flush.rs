@@ -28,7 +28,8 @@ impl Engine {
             options: &self.options,
             counters: &self.counters,
             purpose,
-            pacer: Some(&self.log.pacer),
+            // While it spills, a transaction may hold the gate that commits wait for.
+            pacer: self.log.pacer().filter(|_| purpose != Purpose::Spill),
         }
     }
 

@@ -52,8 +52,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-/// Layers of the view from which on merges are in a hurry; commits are slowed down some layers later.
-const HURRIED_FROM_LAYERS: usize = 12;
+/// With more layers than this merges are in a hurry, and with one more commits are slowed down. Large records have as many
+/// before they are merged.
+const HURRIED_FROM_LAYERS: usize = 15;
 
 /// Everything of one open database.
 #[derive(Debug)]

@@ -122,6 +122,9 @@ impl Log {
         let panicking = LeaderPanics(self);
         let outcome = self.lead(reach, turn);
         std::mem::forget(panicking);
+        if reach == Reach::Durable {
+            self.pacer.sync_ended();
+        }
 
         let mut state = self.flush.lock();
         state.leader = false;
@@ -262,10 +265,8 @@ impl Log {
             }
         }
         self.counters.log_bytes.add_alone(written_bytes);
-        let unsynced_bytes = self.rhythm.note(written_bytes, reach == Reach::Durable);
-        if reach == Reach::Durable {
-            self.pacer.sync_ended(unsynced_bytes);
-        }
+        self.rhythm.note(written_bytes, reach == Reach::Durable);
+        self.pacer.note_flushed(written_bytes);
         written.put(taken.groups);
         Ok(Done {
             kept: Kept { unsynced, written },
@@ -285,6 +286,7 @@ struct LeaderPanics<'a>(&'a Log);
 impl Drop for LeaderPanics<'_> {
     fn drop(&mut self) {
         let log = self.0;
+        log.pacer.sync_ended();
         let mut state = log.flush.lock();
         state.leader = false;
         log.poisoned.store(true, Ordering::Release);

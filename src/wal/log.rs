@@ -137,6 +137,11 @@ impl Log {
         end
     }
 
+    /// For those who write tables. `None` where nothing is handed to the disk before a sync asks for it.
+    pub fn pacer(&self) -> Option<&Arc<Pacer>> {
+        cfg!(target_os = "linux").then_some(&self.pacer)
+    }
+
     /// Bytes that are usually written from one sync to the next.
     pub fn synced_bytes(&self) -> u64 {
         self.rhythm.usual_bytes()
@@ -166,8 +171,8 @@ impl Log {
         self.buffer.lock().end()
     }
 
-    /// The end of the block in which [`Log::end`] lies: what [`LogSpace::reserve`] counts from. Exact under the writer's
-    /// gate, but for a witness that is placed meanwhile.
+    /// The end of the block in which [`Log::end`] lies: what [`LogSpace::reserve`] counts from. Exact under the
+    /// writer's gate.
     pub fn end_block(&self) -> Lsn {
         Lsn(self.end_block.load(Ordering::Relaxed))
     }
