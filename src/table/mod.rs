@@ -76,10 +76,14 @@ pub enum ReadMode {
     /// when it is first touched after the table was opened (by a positional read, so that a media error
     /// then comes back as an error), and not again after the kernel evicts and rereads it. A media error
     /// on such a reread, or a file cut short by someone else, may raise SIGBUS.
+    ///
+    /// Fastest where memory holds the tables. Where it does not, each miss reads as much around it as the
+    /// device's read-ahead says, and throws as much out: then prefer `Pread` (measured at four times the
+    /// memory and a read-ahead of 8 MiB: 1,400 and 14,200 reads a second, `docs/performance.md`).
     #[default]
     Mmap,
     /// Through positional reads into a bounded cache: every block is verified each time it comes from
-    /// the disk, and no failure of the disk is more than an error. Slower.
+    /// the disk, and no failure of the disk is more than an error. Slower where memory holds the tables.
     Pread,
 }
 
