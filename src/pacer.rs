@@ -12,9 +12,10 @@
 //!
 //! Only time depends on any of this; who looks may see a moment between two changes.
 
+use crate::stats::Counters;
 use crate::sync::engine::sleep;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What of a table is handed to the disk at once while commits are synced, in bytes.
@@ -30,12 +31,10 @@ const PATIENCE: Duration = Duration::from_millis(2);
 const LOOK: Duration = Duration::from_micros(100);
 
 /// What the log tells those who write tables.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pacer {
-    /// Bytes of log that were written or, if they were to be synced, synced.
-    log_bytes: AtomicU64,
-    /// Syncs of the log.
-    syncs: AtomicU64,
+    /// What the log wrote and synced: bytes that are to be synced count when they are.
+    counters: Arc<Counters>,
     /// A sync of the log is under way.
     syncing: AtomicBool,
     /// Merges lag behind.
@@ -43,21 +42,14 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// A sync of the log begins.
-    pub fn sync_begins(&self) {
-        self.syncing.store(true, Ordering::Relaxed);
+    /// For the log that counts with `counters`.
+    pub fn new(counters: Arc<Counters>) -> Pacer {
+        Pacer { counters, syncing: AtomicBool::new(false), hurried: AtomicBool::new(false) }
     }
 
-    /// It has ended, or failed. Only one thread at a time syncs.
-    pub fn sync_ended(&self) {
-        self.syncs.store(self.syncs.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        self.syncing.store(false, Ordering::Relaxed);
-    }
-
-    /// A flush of the log has written so much, and synced it if that was asked for. There is one at a time.
-    pub fn note_flushed(&self, bytes: u64) {
-        let before = self.log_bytes.load(Ordering::Relaxed);
-        self.log_bytes.store(before + bytes, Ordering::Relaxed);
+    /// A sync of the log begins, or has ended or failed. Only one thread at a time syncs.
+    pub fn set_syncing(&self, syncing: bool) {
+        self.syncing.store(syncing, Ordering::Relaxed);
     }
 
     /// Whether tables are to be written as fast as they can.
@@ -80,27 +72,26 @@ pub struct Pace {
 impl Pace {
     /// For a table that begins now.
     pub fn new(pacer: Arc<Pacer>) -> Pace {
-        let seen_bytes = pacer.log_bytes.load(Ordering::Relaxed);
-        let seen_syncs = pacer.syncs.load(Ordering::Relaxed);
+        let (seen_bytes, seen_syncs) = (pacer.counters.log_bytes.get(), pacer.counters.syncs.get());
         Pace { pacer, seen_bytes, seen_syncs, had_company: false }
     }
 
     /// Whether commits are being synced.
     pub fn has_company(&self) -> bool {
-        let Pacer { syncs, syncing, hurried, .. } = &*self.pacer;
+        let Pacer { counters, syncing, hurried } = &*self.pacer;
         !hurried.load(Ordering::Relaxed)
             && (self.had_company
                 || syncing.load(Ordering::Relaxed)
-                || syncs.load(Ordering::Relaxed) != self.seen_syncs)
+                || counters.syncs.get() != self.seen_syncs)
     }
 
     /// A piece of `bytes` is on its way to the disk: lets commits go before the next one.
     pub fn give_way(&mut self, bytes: usize) {
         let due_bytes = self.seen_bytes + bytes as u64 / TABLE_BYTES_PER_LOG_BYTE;
-        let Pacer { log_bytes, syncs, hurried, .. } = &*self.pacer;
+        let Pacer { counters, hurried, .. } = &*self.pacer;
         let began = Instant::now();
         for _ in 0..PATIENCE.as_micros() / LOOK.as_micros() {
-            if log_bytes.load(Ordering::Relaxed) >= due_bytes || hurried.load(Ordering::Relaxed) {
+            if counters.log_bytes.get() >= due_bytes || hurried.load(Ordering::Relaxed) {
                 break;
             }
             sleep(LOOK);
@@ -109,8 +100,8 @@ impl Pace {
                 break;
             }
         }
-        self.seen_bytes = log_bytes.load(Ordering::Relaxed);
-        let syncs = syncs.load(Ordering::Relaxed);
+        self.seen_bytes = counters.log_bytes.get();
+        let syncs = counters.syncs.get();
         self.had_company = syncs != self.seen_syncs;
         self.seen_syncs = syncs;
     }
@@ -123,20 +114,20 @@ mod tests {
 
     #[test]
     fn a_table_gives_way_while_commits_are_synced() {
-        let pacer = Arc::new(Pacer::default());
+        let pacer = Arc::new(Pacer::new(Arc::default()));
         let commit = |pacer: &Pacer, bytes| {
-            pacer.sync_begins();
-            pacer.sync_ended();
-            pacer.note_flushed(bytes);
+            pacer.counters.syncs.add_alone(1);
+            pacer.counters.log_bytes.add_alone(bytes);
         };
         commit(&pacer, 4096);
         let mut pace = Pace::new(pacer.clone());
         assert!(!pace.has_company(), "what was synced before the table does not count");
-        pacer.note_flushed(4096);
+        pacer.counters.log_bytes.add_alone(4096);
         assert!(!pace.has_company(), "nor does what is only written");
-        pacer.sync_begins();
+        pacer.set_syncing(true);
         assert!(pace.has_company(), "a commit waits for the disk");
-        pacer.sync_ended();
+        pacer.set_syncing(false);
+        commit(&pacer, 4096);
         assert!(pace.has_company(), "one did");
         pace.give_way(PIECE_BYTES);
         assert!(pace.has_company(), "the next one is about to");
@@ -150,7 +141,7 @@ mod tests {
             pace.give_way(PIECE_BYTES);
         }
         commits.join().unwrap();
-        pacer.sync_begins();
+        pacer.set_syncing(true);
         assert!(pace.has_company());
         pacer.set_hurried(true);
         assert!(!pace.has_company(), "merges lag behind");

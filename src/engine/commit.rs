@@ -35,13 +35,14 @@ const WRITTEN_FROM_BYTES: u64 = 1 << 20;
 const UNWRITTEN_LOG_LIMIT_BYTES: u64 = 4 << 20;
 /// Commits of this fraction of a group or more are on their way to the disk while they are applied.
 const STARTED_FRACTION: usize = 8;
-/// The reserve grows in steps of this size, in bytes, or of an eighth to a quarter of what is held if that is more: to grow takes the
-/// commit that does it about as long as a hundred others.
+/// The reserve grows in steps of this size, in bytes, or of an eighth to a quarter of what is held if that is more: to
+/// grow takes the commit that does it about as long as a hundred others.
 const RESERVE_STEP_BYTES: u64 = 1 << 20;
 /// Bytes of commits after which their pace is looked at.
 const PACE_STEP_BYTES: u64 = 64 << 10;
-/// Layers of the view from which on commits are slowed down.
-const PACED_FROM_LAYERS: usize = 16;
+/// Layers of the view from which on merges are in a hurry, and beyond which commits are slowed down. Large records have
+/// almost as many before they are merged.
+pub(super) const PACED_FROM_LAYERS: usize = 16;
 /// The longest pause, in microseconds.
 const PACE_MAX_MICROS: u64 = 20_000;
 /// Frozen memtables that may wait for a checkpoint before commits do.

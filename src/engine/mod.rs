@@ -52,10 +52,6 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-/// With more layers than this merges are in a hurry, and with one more commits are slowed down. Large records have as many
-/// before they are merged.
-const HURRIED_FROM_LAYERS: usize = 15;
-
 /// Everything of one open database.
 #[derive(Debug)]
 pub struct Engine {
@@ -186,7 +182,7 @@ impl Engine {
         let _guard = self.view_change.lock();
         let mut layers = self.view.load().layers.clone();
         change(&mut layers);
-        self.log.pacer.set_hurried(layers.len() > HURRIED_FROM_LAYERS);
+        self.log.pacer.set_hurried(layers.len() >= commit::PACED_FROM_LAYERS);
         sync::turn();
         self.view.store(Arc::new(View { layers }));
     }

@@ -160,10 +160,10 @@ mod tests {
             let file = disk.open(Path::new("/table"), OpenMode::CreateNew).unwrap();
             let identity = Identity { database: DatabaseId([1; 16]), file_id: FileId(2) };
             let mut output = Output::new(file.clone(), "/table".into(), identity);
-            let pacer = Arc::new(Pacer::default());
+            let pacer = Arc::new(Pacer::new(Arc::default()));
             output.set_pace(Pace::new(pacer.clone()));
             if syncing {
-                pacer.sync_begins();
+                pacer.set_syncing(true);
             }
             let mut wanted = Vec::new();
             for (number, length) in appended.into_iter().enumerate() {

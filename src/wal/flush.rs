@@ -123,7 +123,7 @@ impl Log {
         let outcome = self.lead(reach, turn);
         std::mem::forget(panicking);
         if reach == Reach::Durable {
-            self.pacer.sync_ended();
+            self.pacer.set_syncing(false);
         }
 
         let mut state = self.flush.lock();
@@ -249,7 +249,7 @@ impl Log {
             note(&mut unsynced, &group.segment);
         }
         if reach == Reach::Durable && !planted(Mistake::AcknowledgedBeforeSync) {
-            self.pacer.sync_begins();
+            self.pacer.set_syncing(true);
             if planted(Mistake::OnlyLastSegmentSynced) && unsynced.len() > 1 {
                 unsynced.drain(..unsynced.len() - 1);
             }
@@ -266,7 +266,6 @@ impl Log {
         }
         self.counters.log_bytes.add_alone(written_bytes);
         self.rhythm.note(written_bytes, reach == Reach::Durable);
-        self.pacer.note_flushed(written_bytes);
         written.put(taken.groups);
         Ok(Done {
             kept: Kept { unsynced, written },
@@ -286,7 +285,7 @@ struct LeaderPanics<'a>(&'a Log);
 impl Drop for LeaderPanics<'_> {
     fn drop(&mut self) {
         let log = self.0;
-        log.pacer.sync_ended();
+        log.pacer.set_syncing(false);
         let mut state = log.flush.lock();
         state.leader = false;
         log.poisoned.store(true, Ordering::Release);

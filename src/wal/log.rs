@@ -66,7 +66,7 @@ impl Log {
             applied: AtomicU64::new(seqno.get()),
             visible: AtomicU64::new(seqno.get()),
             rhythm: Rhythm::default(),
-            pacer: Arc::default(),
+            pacer: Arc::new(Pacer::new(counters.clone())),
             counters,
         }
     }

@@ -51,7 +51,7 @@ fn cells(row: &Row, engines: &[&'static str]) -> Vec<String> {
     let spreads = [row.of(OURS), row.best_peer.and_then(|peer| row.of(peer))];
     let spread = spreads.iter().flatten().map(|summary| summary.spread()).reduce(f64::max);
     // Of one run, or of runs that gave the same, there is none.
-    let spread = spread.filter(|spread| *spread > 0.0);
+    let spread = spread.filter(|spread| *spread > 0.0 && spread.is_finite());
     cells.push(spread.map_or_else(String::new, |spread| format!("{:.0}%", spread * 100.0)));
     cells.push(match row.meets() {
         None => String::new(),
