@@ -28,7 +28,7 @@ use crate::error::is_no_space;
 use crate::mistakes::{Mistake, planted};
 use std::fmt::Debug;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,6 +141,12 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     }
     /// Bytes that the files of `dir` take on the disk, by allocated blocks where that is known.
     fn allocated_bytes(&self, dir: &Path) -> io::Result<u64>;
+    /// Whether memory holds files of so many bytes beside a heap of so many, and all else that it is for. True where that
+    /// is not known; who wraps a file system hands it on.
+    fn is_held_by_memory(&self, file_bytes: u64, heap_bytes: u64) -> bool {
+        let _ = (file_bytes, heap_bytes);
+        true
+    }
     /// An empty file without a name on the disk of `dir`; it is gone with its last handle. `Unsupported`
     /// where there is no such thing.
     fn private_file(&self, dir: &Path) -> io::Result<Arc<dyn File>> {
@@ -191,9 +197,38 @@ pub trait File: Debug + Send + Sync {
 #[derive(Debug)]
 pub enum Mapping {
     /// Mapped by the operating system.
-    Mapped(memmap2::Mmap),
+    Mapped {
+        /// The bytes.
+        map: memmap2::Mmap,
+        /// Whether the system tells this process which of them are in memory.
+        tells_residence: bool,
+    },
     /// A copy (file systems without mappings).
     Copied(Vec<u8>),
+}
+
+impl Mapping {
+    /// Tells the system that the bytes are read here and there, so that a page that is touched is brought alone, or that they
+    /// are not any more. A hint, never a promise.
+    pub fn advise_scattered(&self, scattered: bool) {
+        #[cfg(unix)]
+        if let Mapping::Mapped { map, .. } = self {
+            let advice = if scattered { memmap2::Advice::Random } else { memmap2::Advice::Normal };
+            let _ = map.advise(advice);
+        }
+        #[cfg(not(unix))]
+        let _ = scattered;
+    }
+
+    /// Whether all of a range is in memory, as far as is known: touching it waits for no disk.
+    pub fn is_resident(&self, range: Range<usize>) -> bool {
+        match self {
+            Mapping::Mapped { map, tells_residence: true } => {
+                map.get(range).is_some_and(os::is_resident)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Deref for Mapping {
@@ -201,7 +236,7 @@ impl Deref for Mapping {
     #[inline]
     fn deref(&self) -> &[u8] {
         match self {
-            Mapping::Mapped(map) => map,
+            Mapping::Mapped { map, .. } => map,
             Mapping::Copied(bytes) => bytes,
         }
     }

@@ -5,13 +5,19 @@
 //!   synced there, and NTFS journals its names itself.
 //! * Positional reads and writes are single system calls, short where the system's are.
 //! * An error of the system is handed on as it is, so `StorageFull` and `QuotaExceeded` keep their kind.
+//! * Memory holds files that take no more than half of what the heap leaves: the other half is for the application, for
+//!   other files, and for other databases of the process.
 //! * An empty path is the current directory, so that the parent of a relative name can be used.
 //!
 //! Everything unsafe (system calls that `std` does not have, mappings) is in `raw`, locks in
 //! `lock`.
 
 mod lock;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod memory;
 mod raw;
+
+pub(super) use raw::is_resident;
 
 use super::{
     Barrier, DirEntry, File, FileSystem, Holder, Join, LockOutcome, Mapping, OpenMode, PathKind,
@@ -22,6 +28,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Any memory holds files of less than this.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const HELD_ANYHOW_BYTES: u64 = 1 << 20;
 
 /// The operating system's file system. Has no state; all values are the same.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,6 +54,12 @@ impl OsFileSystem {
 }
 
 impl FileSystem for OsFileSystem {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn is_held_by_memory(&self, file_bytes: u64, heap_bytes: u64) -> bool {
+        file_bytes < HELD_ANYHOW_BYTES
+            || memory::bytes().is_none_or(|memory| memory::holds(memory, file_bytes, heap_bytes))
+    }
+
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
         options.read(true);
@@ -239,7 +255,8 @@ impl File for OsFile {
             return Ok(Mapping::Copied(Vec::new()));
         }
         let size = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        raw::map(&self.file, size).map(Mapping::Mapped)
+        let map = raw::map(&self.file, size)?;
+        Ok(Mapping::Mapped { map, tells_residence: raw::tells_residence(&self.file) })
     }
 
     #[cfg(unix)]

@@ -383,3 +383,22 @@ fn get(fs: &dyn FileSystem, path: &Path) -> Vec<u8> {
     read_exact(&*file, &mut bytes, 0).unwrap();
     bytes
 }
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn the_system_tells_what_of_a_mapping_is_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (len, page) = (3 << 20, 64 << 10);
+    let file = OsFileSystem::new().open(&dir.path().join("a"), OpenMode::CreateNew).unwrap();
+    // Of a hole nobody has read there is nothing in memory.
+    file.set_len(len as u64).unwrap();
+    let map = file.map(len as u64).unwrap();
+    assert!(!map.is_resident(0..len) && !map.is_resident(len - 1..len));
+    assert!(!map.is_resident(len..len + 1), "not of the file");
+    for at in (0..len).step_by(page) {
+        assert_eq!(file.write_at(&vec![1; page], at as u64).unwrap(), page);
+        assert!(map.is_resident(at..at + page) && map.is_resident(at + 4095..at + 4097));
+    }
+    assert!(map.is_resident(0..len) && map.is_resident(4095..len - 4095));
+    assert!(!Mapping::Copied(vec![0; 9]).is_resident(0..9), "that is not known");
+}

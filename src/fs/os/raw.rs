@@ -15,9 +15,25 @@ pub(super) fn map(file: &File, len: usize) -> io::Result<memmap2::Mmap> {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
+pub(in super::super) use linux::is_resident;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) use linux::tells_residence;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use linux::{allocate, lock_exclusive, lock_is_held, unlock};
 #[cfg(target_os = "linux")]
 pub(super) use linux::{is_only_handle, start_writeback};
+
+/// Whether the system tells this process what of a file is in memory. It is not asked here.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn tells_residence(_file: &File) -> bool {
+    false
+}
+
+/// Nobody asks.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(in super::super) fn is_resident(_mapped: &[u8]) -> bool {
+    false
+}
 
 /// Whether the system allocated the room. Here it cannot.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -82,6 +98,36 @@ mod linux {
                 code => return Err(io::Error::from_raw_os_error(code)),
             }
         }
+    }
+
+    /// Whether the system tells this process what of a file is in memory: only its owner and root are told for sure. (Others
+    /// who may not write it hear that all of it is.)
+    pub fn tells_residence(file: &File) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        // SAFETY: takes nothing and cannot fail.
+        let user = unsafe { libc::geteuid() };
+        user == 0 || file.metadata().is_ok_and(|metadata| metadata.uid() == user)
+    }
+
+    /// Whether all pages of these bytes, a part of a mapping, are in memory. False if the system does not say.
+    pub fn is_resident(mapped: &[u8]) -> bool {
+        const PAGES: usize = 256;
+        // SAFETY: takes no pointer.
+        let page_bytes = match usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) {
+            Ok(bytes) if bytes.is_power_of_two() => bytes,
+            _ => return false,
+        };
+        let start = mapped.as_ptr() as usize & !(page_bytes - 1);
+        let end = mapped.as_ptr() as usize + mapped.len();
+        (start..end).step_by(PAGES * page_bytes).all(|from| {
+            let length = (end - from).min(PAGES * page_bytes);
+            let mut pages = [0_u8; PAGES];
+            // SAFETY: 1. The range lies in the pages of a mapping that lives as long as `mapped` is borrowed; the call
+            // reads none of it, and says so if a page is not mapped. 2. It fills one byte for each page that the
+            // range touches, and those are at most `PAGES`.
+            let code = unsafe { libc::mincore(from as *mut _, length, pages.as_mut_ptr()) };
+            code == 0 && pages[..length.div_ceil(page_bytes)].iter().all(|page| page & 1 == 1)
+        })
     }
 
     /// Asks for writeback of a range; errors come back with the sync.

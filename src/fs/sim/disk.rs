@@ -36,6 +36,10 @@ struct SimLock {
 }
 
 impl FileSystem for SimDisk {
+    fn is_held_by_memory(&self, file_bytes: u64, _heap_bytes: u64) -> bool {
+        self.shared.state.read().memory_bytes.is_none_or(|memory| file_bytes <= memory)
+    }
+
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let path = clean(path);
         let mut state = self.shared.state.write();

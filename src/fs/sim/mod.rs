@@ -212,6 +212,11 @@ impl SimDisk {
         self.shared.state.write().capacity_bytes = capacity_bytes;
     }
 
+    /// Says how many bytes of files memory holds; `None` is all. Nothing else depends on it.
+    pub fn set_memory(&self, memory_bytes: Option<u64>) {
+        self.shared.state.write().memory_bytes = memory_bytes;
+    }
+
     /// Bytes that files take, removed ones that are still open included.
     pub fn used_bytes(&self) -> u64 {
         self.shared.state.read().model.used_bytes()

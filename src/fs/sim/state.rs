@@ -33,6 +33,8 @@ pub(super) struct State {
     pub operations: usize,
     pub faults: FaultScript,
     pub capacity_bytes: Option<u64>,
+    /// Files that memory holds.
+    pub memory_bytes: Option<u64>,
     pub disabled: BTreeSet<Barrier>,
     pub read_only: bool,
     pub denied: BTreeSet<PathBuf>,
@@ -49,6 +51,7 @@ impl Shared {
             operations: 0,
             faults: FaultScript::default(),
             capacity_bytes: None,
+            memory_bytes: None,
             disabled: BTreeSet::new(),
             read_only: false,
             denied: BTreeSet::new(),
