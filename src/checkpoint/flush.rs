@@ -96,6 +96,7 @@ impl Engine {
             }
             PendingLayer::Installed(runs) => self.publish_layer(oldest, runs)?,
         }
+        self.note_memory();
         // The layer is published, and no longer due. A spare file that cannot be removed is found by the
         // next open.
         let reset_at = planted(Mistake::LogResetUnderCommitter).then(|| self.log.end());

@@ -234,6 +234,7 @@ impl Engine {
                 layers.insert(at, Layer::Run(merged.clone()));
             }
         });
+        self.note_memory();
         let merged = merged.iter().flat_map(|run| &run.tables);
         let stays: HashSet<FileId> = merged.map(|table| table.meta().file_id).collect();
         let tables = inputs.iter().flat_map(|run| &run.tables);

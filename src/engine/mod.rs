@@ -18,6 +18,7 @@ mod epoch;
 mod open;
 mod popped;
 mod publish;
+mod residence;
 #[cfg(all(test, shuttle))]
 mod schedules;
 mod snapshots;

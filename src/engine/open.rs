@@ -61,6 +61,7 @@ impl Engine {
             };
             outcome.inspect_err(|_| engine.discard_recovered())?;
         }
+        engine.note_memory();
         // A life that only reads looks into fewer runs as well.
         if !engine.options.read_only && engine.wants_merge_at_rest() {
             engine.background.start(&engine);

@@ -1,6 +1,6 @@
 //! The block cache of [`ReadMode::Pread`](super::ReadMode): blocks that were read and verified, shared
 //! by all tables, bounded by bytes. With it, what all tables may take for their [`heads`](super::heads) and for their
-//! [`positions`](super::positions).
+//! [`positions`](super::positions), and whether memory holds them.
 //!
 //! Sixteen shards, each with its own lock and its own clock hand: a hit sets a mark, the hand clears
 //! marks and evicts what it finds unmarked. A block larger than a shard's share is not kept.
@@ -9,6 +9,7 @@ use super::heads::ResidentBudget;
 use crate::sync::engine::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const SHARDS: usize = 16;
 /// For resident heads, and as much for positions, unless told otherwise.
@@ -24,6 +25,7 @@ pub struct BlockCache {
     shard_capacity_bytes: usize,
     heads: Arc<ResidentBudget>,
     positions: Arc<ResidentBudget>,
+    is_scattered: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +51,7 @@ impl BlockCache {
             shard_capacity_bytes: capacity_bytes / SHARDS,
             heads: ResidentBudget::new(RESIDENT_BYTES),
             positions: ResidentBudget::new(RESIDENT_BYTES),
+            is_scattered: AtomicBool::new(false),
         }
     }
 
@@ -57,6 +60,17 @@ impl BlockCache {
         let (heads, positions) =
             (ResidentBudget::new(heads_bytes), ResidentBudget::new(positions_bytes));
         BlockCache { heads, positions, ..self }
+    }
+
+    /// Whether memory holds only a part of the tables ([`scattered`](super::scattered)).
+    #[inline]
+    pub fn is_scattered(&self) -> bool {
+        self.is_scattered.load(Ordering::Relaxed)
+    }
+
+    /// Says so; returns what was said before. Tables that are mapped by then are to be told ([`Table::advise`](super::Table::advise)).
+    pub fn set_scattered(&self, scattered: bool) -> bool {
+        self.is_scattered.swap(scattered, Ordering::Relaxed)
     }
 
     /// What the resident heads of all tables may take.

@@ -8,6 +8,7 @@
 use super::block::{Entry, EntryKind, Layout, Malformed};
 use super::index::Section;
 use super::reader::{Block, Loaded, Table, find};
+use super::scattered::Row;
 use super::{Window, key_hash};
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ pub struct TableCursor<'a> {
     position: usize,
     entry: Entry,
     is_valid: bool,
+    /// See [`Table::whole_block`].
+    row: Row,
 }
 
 const NO_BLOCK: u32 = u32::MAX;
@@ -46,6 +49,7 @@ impl<'a> TableCursor<'a> {
             position: 0,
             entry: Entry::EMPTY,
             is_valid: false,
+            row: Row::default(),
         }
     }
 
@@ -58,7 +62,7 @@ impl<'a> TableCursor<'a> {
         self.table.malformed(self.loaded, self.ordinal())
     }
 
-    /// Makes the block at `place` of the section the one at hand. The cursor is not valid afterwards.
+    /// Makes the block at `place` of the section the one at hand, to read all of it. The cursor is not valid afterwards.
     fn enter(&mut self, section: &Section, place: u32) -> Result<()> {
         self.is_valid = false;
         if self.place == place {
@@ -66,7 +70,7 @@ impl<'a> TableCursor<'a> {
         }
         self.place = NO_BLOCK;
         let ordinal = section.first_block + place;
-        let block = self.table.block(self.loaded, ordinal)?;
+        let block = self.table.whole_block(self.loaded, ordinal, &mut self.row)?;
         let layout = Layout::new(block.bytes());
         let layout = layout.ok_or_else(|| self.table.malformed(self.loaded, ordinal))?;
         (self.block, self.layout, self.place) = (block, layout, place);
@@ -179,7 +183,11 @@ impl<'a> Cursor<'a> for TableCursor<'a> {
         self.is_valid = false;
         let Some(section) = self.section else { return Ok(()) };
         let position = self.descend(section, key)?;
-        if position < self.layout.count() { self.settle(position) } else { self.next_block() }
+        if position == self.layout.count() {
+            return self.next_block();
+        }
+        self.settle(position)?;
+        self.table.used(self.loaded, self.ordinal(), &self.entry)
     }
 
     fn seek_before(&mut self, key: &[u8]) -> Result<()> {
@@ -187,7 +195,10 @@ impl<'a> Cursor<'a> for TableCursor<'a> {
         let Some(section) = self.section else { return Ok(()) };
         match self.descend(section, key)? {
             0 => self.previous_block(),
-            position => self.settle(position - 1),
+            position => {
+                self.settle(position - 1)?;
+                self.table.used(self.loaded, self.ordinal(), &self.entry)
+            }
         }
     }
 

@@ -23,7 +23,7 @@ impl Table {
         let section = loaded.index.section(keyspace)?;
         for (ordinal, position) in positions.places(hash) {
             let record = positions.record(ordinal, position)?;
-            let bytes = map.get(record.bytes)?;
+            let bytes = map.get(record.bytes.clone())?;
             // All of it is needed next, and comes together with the key.
             let ask = |byte: Option<&u8>| {
                 if let Some(byte) = byte {
@@ -37,6 +37,9 @@ impl Table {
             // Another keyspace may have the same key.
             let in_section = ordinal.wrapping_sub(section.first_block) < section.block_count;
             if is_same(own, key) && in_section {
+                if self.cache.is_scattered() {
+                    self.used_at(loaded, record.bytes.start, record.bytes.len()).ok()?;
+                }
                 return Some(value);
             }
         }
@@ -66,6 +69,7 @@ impl Table {
             };
             let Ok(entry) = layout.entry(block, position) else { continue };
             if block.get(entry.key()) == Some(key) {
+                self.used(loaded, ordinal, &entry)?;
                 let value = self.value(loaded, &Block::Mapped(block), ordinal, &entry)?;
                 return Ok(Some(value.map_or(Found::Tombstone, Found::Value)));
             }

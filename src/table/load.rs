@@ -108,6 +108,20 @@ impl Table {
         })
     }
 
+    /// Reads a part of the file and keeps nothing of it but in the page cache.
+    pub(super) fn pass(&self, file: &dyn File, offset: u64, length: usize) -> Result<()> {
+        SCRATCH.with(|scratch| {
+            let mut scratch = scratch.borrow_mut();
+            scratch.resize(SCRATCH_BYTES, 0);
+            let ends = offset + length as u64;
+            for from in (offset..ends).step_by(SCRATCH_BYTES) {
+                let piece = (ends - from).min(SCRATCH_BYTES as u64) as usize;
+                self.read_at(file, &mut scratch[..piece], from)?;
+            }
+            Ok(())
+        })
+    }
+
     /// A block of which something else tells the checksum.
     pub(super) fn read_vouched(
         &self,

@@ -43,6 +43,7 @@ mod ranges;
 mod reader;
 mod salvage;
 mod sample;
+mod scattered;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -77,9 +78,12 @@ pub enum ReadMode {
     /// then comes back as an error), and not again after the kernel evicts and rereads it. A media error
     /// on such a reread, or a file cut short by someone else, may raise SIGBUS.
     ///
-    /// Fastest where memory holds the tables. Where it does not, each miss reads as much around it as the
-    /// device's read-ahead says, and throws as much out: then prefer `Pread` (measured at four times the
-    /// memory and a read-ahead of 8 MiB: 1,400 and 14,200 reads a second, `docs/performance.md`).
+    /// Tables that together take more than half of the memory of the machine, or of the control group, are
+    /// read page by page, without the read-ahead that the device has; blocks of scans and merges, and values
+    /// of more than 8 KiB, are then read and verified again if they have left memory (measured in
+    /// `docs/decisions/0011`: lookups cost nothing more, ranges a sixth). Memory is looked at when the
+    /// database opens and when tables are written. Only Linux says how much there is; elsewhere prefer
+    /// `Pread` for tables that memory does not hold.
     #[default]
     Mmap,
     /// Through positional reads into a bounded cache: every block is verified each time it comes from

@@ -4,7 +4,7 @@
 //! call for a block reads the block with positional reads and checks it, then sets the block's bit; later
 //! calls are a load of the bit and a slice of the mapping. The positional read and the mapping see the
 //! same page cache, so the bytes that were checked are the bytes that the mapping shows, for as long as
-//! the kernel does not evict and reread them. Under [`ReadMode::Pread`] a block is read, checked and
+//! the kernel does not evict and reread them (more of that in [`scattered`](super::scattered)). Under [`ReadMode::Pread`] a block is read, checked and
 //! cached as a whole.
 //!
 //! Invariants: nothing is read before the first use; a failed load is tried again by the next use; a
@@ -19,6 +19,7 @@ use super::index::{Footer, Index};
 use super::load::body;
 use super::meta::TableMeta;
 use super::positions::Positions;
+use super::scattered::Row;
 use super::{BlockCache, Found, ReadMode, SectionInfo, ranges};
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};
@@ -46,7 +47,7 @@ pub struct Table {
     pub(super) cache: Arc<BlockCache>,
     instance: u64,
     pub(super) loaded: OnceLock<Loaded>,
-    loading: Mutex<()>,
+    pub(super) loading: Mutex<()>,
 }
 
 /// What the first use brings into memory.
@@ -82,6 +83,12 @@ impl Loaded {
         let verified = (0..words).map(|_| AtomicU64::new(0)).collect();
         let (filter, heads, positions) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Loaded { file, map, footer, index, filter, heads, positions, verified }
+    }
+
+    /// Whether a block of the mapping was verified.
+    pub(super) fn has_verified(&self, ordinal: u32) -> bool {
+        let word = self.verified.get(ordinal as usize / 64);
+        word.is_some_and(|word| word.load(Ordering::Acquire) & 1 << (ordinal % 64) != 0)
     }
 }
 
@@ -160,6 +167,7 @@ impl Table {
             Ok(None) => Ok(None),
             Ok(Some((position, entry))) => {
                 self.found(loaded, keyspace, hash, (ordinal, position), &block, &layout);
+                self.used(loaded, ordinal, &entry)?;
                 Ok(Some(match self.value(loaded, &block, ordinal, &entry)? {
                     Some(value) => Found::Value(value),
                     None => Found::Tombstone,
@@ -248,9 +256,7 @@ impl Table {
     #[inline]
     pub(super) fn block<'a>(&'a self, loaded: &'a Loaded, ordinal: u32) -> Result<Block<'a>> {
         let Some(map) = &loaded.map else { return self.block_copy(loaded, ordinal) };
-        let Some(extent) = loaded.index.extents.get(ordinal as usize).copied() else {
-            return Err(self.damage(0, "a block is named that the index does not have"));
-        };
+        let extent = self.extent(loaded, ordinal)?;
         let bit = 1 << (ordinal % 64);
         let word = &loaded.verified[ordinal as usize / 64];
         if word.load(Ordering::Acquire) & bit == 0 {
@@ -258,7 +264,7 @@ impl Table {
                 word.fetch_or(bit, Ordering::Release);
             }
             if !planted(Mistake::BlocksNotVerified) {
-                self.verify(loaded, ordinal, extent)?;
+                self.verify(loaded, ordinal)?;
             }
             word.fetch_or(bit, Ordering::Release);
         }
@@ -372,7 +378,7 @@ impl Table {
             return Err(self.malformed(loaded, ordinal));
         };
         let value_ordinal = loaded.index.data_blocks + number;
-        let value = self.block(loaded, value_ordinal)?;
+        let value = self.whole_block(loaded, value_ordinal, &mut Row::default())?;
         let header = BlockHeader::decode(value.bytes()).map(|(header, _)| header);
         let end = BLOCK_HEADER_BYTES + length as usize;
         match header {
@@ -384,8 +390,18 @@ impl Table {
         .ok_or_else(|| self.malformed(loaded, value_ordinal))
     }
 
+    #[inline]
+    pub(super) fn extent(&self, loaded: &Loaded, ordinal: u32) -> Result<Extent> {
+        match loaded.index.extents.get(ordinal as usize) {
+            Some(extent) => Ok(*extent),
+            None => Err(self.damage(0, "a block is named that the index does not have")),
+        }
+    }
+
+    /// Reads and verifies a block, whether it was or not.
     #[cold]
-    fn verify(&self, loaded: &Loaded, ordinal: u32, extent: Extent) -> Result<()> {
+    pub(super) fn verify(&self, loaded: &Loaded, ordinal: u32) -> Result<()> {
+        let extent = self.extent(loaded, ordinal)?;
         let header = self.verify_extent(&*loaded.file, extent)?;
         if self.header_fits(&loaded.index, ordinal, &header) {
             return Ok(());
@@ -398,9 +414,7 @@ impl Table {
         if let Some(block) = self.cache.get(key) {
             return Ok(Block::Shared(block));
         }
-        let Some(extent) = loaded.index.extents.get(ordinal as usize).copied() else {
-            return Err(self.damage(0, "a block is named that the index does not have"));
-        };
+        let extent = self.extent(loaded, ordinal)?;
         let (header, bytes) = self.read_block(&*loaded.file, extent)?;
         if !self.header_fits(&loaded.index, ordinal, &header) {
             return Err(self.damage(extent.offset(), "a block is not the one that the index names"));
@@ -417,6 +431,11 @@ impl Table {
             return Ok(loaded);
         }
         let loaded = self.load(self.mode)?;
+        if let Some(map) = &loaded.map
+            && self.cache.is_scattered()
+        {
+            map.advise_scattered(true);
+        }
         Ok(self.loaded.get_or_init(|| loaded))
     }
 }

@@ -8,6 +8,7 @@
 use super::block::{Entry, EntryKind, Layout, Malformed};
 use super::key_hash;
 use super::reader::{Table, find};
+use super::scattered::Row;
 use crate::error::Result;
 use crate::types::KeyspaceId;
 
@@ -32,7 +33,7 @@ impl Table {
             let sections = &loaded.index.sections;
             let at = sections.partition_point(|s| s.first_block + s.block_count <= ordinal);
             let Some(section) = sections.get(at) else { continue };
-            let block = self.block(loaded, ordinal)?;
+            let block = self.whole_block(loaded, ordinal, &mut Row::default())?;
             let malformed = || self.malformed(loaded, ordinal);
             let layout = Layout::new(block.bytes()).ok_or_else(malformed)?;
             let entries = (0..layout.count()).map(|position| layout.entry(block.bytes(), position));
@@ -75,7 +76,7 @@ impl Table {
         };
         if section.block_count > 0 && passes {
             let ordinal = section.first_block + section.fences.rank(key) as u32;
-            let block = self.block(loaded, ordinal)?;
+            let block = self.whole_block(loaded, ordinal, &mut Row::default())?;
             let layout =
                 Layout::new(block.bytes()).ok_or_else(|| self.malformed(loaded, ordinal))?;
             let found = find(&block, &layout, None, key, *hash as u8);

@@ -93,6 +93,10 @@ pub fn options(workload: &Workload, disk: &SimDisk) -> Builder {
     let options = Database::builder().file_system(Arc::new(disk.clone())).background(false);
     // One seed in four reads its tables without the page cache.
     let mode = if workload.seed % 4 == 3 { ReadMode::Pread } else { ReadMode::Mmap };
+    // And one in four maps tables that memory does not hold.
+    if workload.seed % 4 == 1 {
+        disk.set_memory(Some(0));
+    }
     if workload.is_small() {
         let options = if keeps_log(workload) { options.archive(ARCHIVE) } else { options };
         return options

@@ -1,7 +1,7 @@
 //! Damage of every kind is found, named, and never read as data.
 
 use super::{
-    BlockCache, DATABASE, FILE_ID, MemoryFile, MemoryFs, Model, path, read_everything, table,
+    BlockCache, DATABASE, FILE_ID, MemoryFile, MemoryFs, Model, open, path, read_everything, table,
 };
 use crate::Error;
 use crate::table::format::{BlockHeader, BlockKind, Extent, FileHeader, Identity};
@@ -418,10 +418,4 @@ fn a_failed_read_is_an_error_and_may_be_tried_again() {
     assert!(table.sections().is_err());
     *file.bytes.lock() = bytes;
     assert_eq!(table.sections().unwrap().len(), 4);
-}
-
-fn open(file: &Arc<MemoryFile>, meta: &TableMeta, mode: ReadMode) -> Table {
-    let fs = Arc::new(MemoryFs { file: Some(file.clone()) });
-    let cache = Arc::new(BlockCache::new(1 << 20));
-    Table::new(fs, path(), DATABASE, meta.clone(), mode, cache)
 }

@@ -7,6 +7,7 @@ mod parts;
 mod positions;
 mod round_trip;
 mod salvage;
+mod scattered;
 mod speed;
 
 use super::{BlockCache, ReadMode, Table, TableBuilder, TableMeta, TableOptions};
@@ -76,6 +77,13 @@ pub fn table_cached(bytes: Vec<u8>, meta: &TableMeta, mode: ReadMode, cache_byte
     let fs = MemoryFs { file: Some(Arc::new(MemoryFile { bytes: Mutex::new(bytes) })) };
     let cache = Arc::new(BlockCache::new(cache_bytes));
     Table::new(Arc::new(fs), path(), DATABASE, meta.clone(), mode, cache)
+}
+
+/// A table of a file that the test can change.
+pub fn open(file: &Arc<MemoryFile>, meta: &TableMeta, mode: ReadMode) -> Table {
+    let fs = Arc::new(MemoryFs { file: Some(file.clone()) });
+    let cache = Arc::new(BlockCache::new(1 << 20));
+    Table::new(fs, path(), DATABASE, meta.clone(), mode, cache)
 }
 
 /// splitmix64.
