@@ -280,9 +280,10 @@ fn wrong_backups_and_points() {
     let none = ["restore", "backups", "--to", "new", "--log", "none", "--before-damage"];
     assert_eq!(code(&none), Some(3));
     assert!(!place.path("new").exists());
-    // A limit that is over before the work is.
+    // A limit that is over before the work is, unless the machine has other things to do than to look at it.
     let limited = ["backup", "drill", "backups", "--scratch", "drill", "--max-duration", "1ms"];
-    assert_eq!(code(&limited), Some(124));
+    let mut codes = (0..50).map(|_| code(&limited));
+    assert_eq!(codes.find(|code| *code != Some(0)), Some(Some(124)));
 }
 
 /// Commits set one key each, in order: a prefix of the commit order is a prefix of the keys.
