@@ -350,7 +350,7 @@ impl Engine {
             }
             self.freeze(&mut writer);
         }
-        if let Err(error) = self.flush_all() {
+        if let Err(error) = self.insist(|| self.flush_all()) {
             // It tries again.
             self.background.wake_flusher();
             return Err(error);
@@ -374,15 +374,12 @@ impl Engine {
             }
         }
         self.checkpoint()?;
-        match self.merge_all() {
-            Err(Error::NoSpace { .. }) if self.space.reserve.spend() => self.merge_all()?,
-            outcome => outcome?,
-        }
+        self.insist(|| self.merge_all())?;
         {
             let mut writer = self.writer.lock();
             self.check_open()?;
             if writer.started {
-                self.shrink_log(&mut writer)?;
+                self.insist(|| self.shrink_log(&mut writer))?;
             }
         }
         // Behind the gate a close may have passed.

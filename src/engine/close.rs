@@ -82,18 +82,14 @@ impl Engine {
             }
         }
         let end = self.closing_lsn();
-        let close = || {
+        self.insist(|| {
             self.publish(|manifest| {
                 manifest.clean = true;
                 if let Some(last) = manifest.epochs.last_mut() {
                     last.end = Some(end);
                 }
             })
-        };
-        match close() {
-            Err(Error::NoSpace { .. }) if self.space.reserve.spend() => close()?,
-            outcome => outcome?,
-        }
+        })?;
         // What a recovery could have to write is no more than the live log.
         let live = self.live_log_bytes();
         self.space.reserve.shrink(live + live / 8 + RESERVE_EPOCH_BYTES)

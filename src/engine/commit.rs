@@ -225,11 +225,8 @@ impl Engine {
             end = self.log.end_block();
         }
         let reserve = || self.with_room(|| self.space.reserve(end, bytes as u64, freeing));
-        match reserve() {
-            Err(Error::NoSpace { .. }) if freeing && self.space.reserve.spend() => reserve(),
-            outcome => outcome,
-        }
-        .map_err(|e| self.or_poison(e))?;
+        let outcome = if freeing { self.insist(reserve) } else { reserve() };
+        outcome.map_err(|e| self.or_poison(e))?;
         if !freeing {
             self.keep_reserve(active_bytes + bytes)?;
         }

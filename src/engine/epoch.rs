@@ -30,10 +30,7 @@ impl Engine {
 
     /// Starts a new epoch for what frees space: on a full disk the reserve is spent on it.
     pub fn start_epoch_freeing(&self, writer: &mut Writer) -> Result<()> {
-        match self.start_epoch(writer) {
-            Err(Error::NoSpace { .. }) if self.space.reserve.spend() => self.start_epoch(writer),
-            outcome => outcome,
-        }
+        self.insist(|| self.start_epoch(writer))
     }
 
     /// Starts a new epoch in a manifest that `edit` changes further.

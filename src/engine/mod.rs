@@ -15,6 +15,7 @@
 mod close;
 mod commit;
 mod epoch;
+mod insist;
 mod open;
 mod popped;
 mod publish;
@@ -77,6 +78,8 @@ pub struct Engine {
     /// Published memtables that readers may still see, oldest first.
     pub pinned: Mutex<Vec<Weak<MemoryLayer>>>,
     pub merging: Mutex<()>,
+    /// How many wait for the room that merges take ([`Engine::insist`]).
+    room_wanted: AtomicU64,
     /// What may be merged into the base while nobody writes.
     pub allowance: Allowance,
     /// Generation of the manifest at which nothing was to be merged at rest.

@@ -375,6 +375,7 @@ fn build(options: Builder, dir: &Path, manifest: Manifest, parts: Parts) -> Engi
         flushing: Mutex::new(()),
         pinned: Mutex::default(),
         merging: Mutex::new(()),
+        room_wanted: AtomicU64::new(0),
         allowance: Allowance::default(),
         rested_at: AtomicU64::new(0),
         looked_at: AtomicU64::new(0),
