@@ -14,7 +14,7 @@ use crate::sync::engine::{Ordering, sleep};
 use std::time::Duration;
 
 /// For how long it is tried again, and when. A merge stops at its next block; a new segment fails within milliseconds.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// While it lasts, merges in the background do not go on.
