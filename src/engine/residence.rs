@@ -36,8 +36,8 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use crate::fs::FileSystem;
-    use crate::fs::sim::SimDisk;
-    use crate::{Builder, Database, Durability, Keyspace, Result};
+    use crate::fs::sim::{Fault, FaultKind, OperationKind, SimDisk};
+    use crate::{Builder, Database, Durability, Error, Keyspace, Result};
     use std::path::Path;
     use std::sync::Arc;
 
@@ -132,5 +132,24 @@ mod tests {
         assert!(!scan_reads_again(&db, &items));
         flip(&disk);
         assert!(scan_reads_again(&db, &items));
+    }
+
+    #[test]
+    fn what_tells_the_system_of_a_use_may_fail_and_what_brings_a_value_may_not() {
+        let disk = SimDisk::without_history();
+        let (db, items) = filled(&disk);
+        items.insert(b"of two pages", [9; 8000]).unwrap();
+        db.checkpoint().unwrap();
+        db.compact().unwrap();
+        assert_eq!(count(&db, &items).unwrap(), 4001);
+        disk.set_memory(Some(100_000));
+        db.engine.note_memory();
+        disk.inject(Fault::new(FaultKind::Io).on(OperationKind::Read).from_then_on());
+        for number in 0..100_u32 {
+            assert!(items.get((number * 40).to_be_bytes()).unwrap().is_some());
+        }
+        assert!(disk.faults_struck() > 3, "{}", disk.faults_struck());
+        let failed = items.get(b"of two pages");
+        assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
     }
 }

@@ -57,6 +57,12 @@ impl<'a> TableCursor<'a> {
         self.section.map_or(0, |section| section.first_block + self.place)
     }
 
+    /// A seek found the current entry.
+    fn note_use(&mut self) -> Result<()> {
+        let used = self.table.used(self.loaded, self.ordinal(), &self.entry);
+        used.inspect_err(|_| self.is_valid = false)
+    }
+
     #[cold]
     fn malformed(&self) -> Error {
         self.table.malformed(self.loaded, self.ordinal())
@@ -187,7 +193,7 @@ impl<'a> Cursor<'a> for TableCursor<'a> {
             return self.next_block();
         }
         self.settle(position)?;
-        self.table.used(self.loaded, self.ordinal(), &self.entry)
+        self.note_use()
     }
 
     fn seek_before(&mut self, key: &[u8]) -> Result<()> {
@@ -197,7 +203,7 @@ impl<'a> Cursor<'a> for TableCursor<'a> {
             0 => self.previous_block(),
             position => {
                 self.settle(position - 1)?;
-                self.table.used(self.loaded, self.ordinal(), &self.entry)
+                self.note_use()
             }
         }
     }
