@@ -222,12 +222,12 @@ fn merge_until_the_end(engine: &Engine, shared: &Shared) {
                 return;
             }
             engine.remover.run();
-            pause = match engine.merge_due(resting) {
+            match engine.merge_due(resting) {
                 Ok(true) => continue,
-                Ok(false) => None,
-                Err(_) => Some(RETRY_PAUSE),
-            };
-            resting = false;
+                Ok(false) => (pause, resting) = (None, false),
+                // What was due at rest still is.
+                Err(_) => pause = Some(RETRY_PAUSE),
+            }
             break;
         }
     }
@@ -256,9 +256,8 @@ fn run_log(engine: &Engine, shared: &Shared) {
             let _ = engine.log.flush(engine.log.end(), Reach::Written);
             shared.unwritten.store(false, Ordering::Release);
         }
-        // Without room here the commit that needs it reports it. A failed sync is final.
-        let ahead = engine.space.prepare_ahead(engine.log.end(), engine.log.synced_bytes());
-        let _ = ahead.map_err(|e| engine.or_poison(e));
+        // Without room here the commit that needs it reports it.
+        let _ = engine.prepare_ahead();
         // Who waits for a slow disk is not at rest: the commit counts when it is durable, and the next may follow at once.
         let flushing = engine.log.is_flushing();
         let busy = shared.commits.swap(0, Ordering::AcqRel) > 0;
@@ -330,10 +329,18 @@ impl Engine {
         self.flush_all()?;
         while self.merge_due(false)? {}
         if self.space.wants_more(self.log.end()) {
-            let ahead = self.space.prepare_ahead(self.log.end(), self.log.synced_bytes());
-            ahead.map_err(|e| self.or_poison(e))?;
+            self.prepare_ahead()?;
         }
         Ok(())
+    }
+
+    /// Makes log space ready before a commit needs it, unless somebody asks for room. A failed sync is final.
+    fn prepare_ahead(&self) -> Result<()> {
+        if self.is_room_wanted() {
+            return Ok(());
+        }
+        let ahead = self.space.prepare_ahead(self.log.end(), self.log.synced_bytes());
+        ahead.map_err(|e| self.or_poison(e))
     }
 
     /// A checkpoint of everything committed so far. Returns the LSN from which a replay starts.
@@ -374,12 +381,17 @@ impl Engine {
             }
         }
         self.checkpoint()?;
-        self.insist(|| self.merge_all())?;
+        self.insist_giving_way(|| self.merge_all())?;
         {
             let mut writer = self.writer.lock();
             self.check_open()?;
             if writer.started {
-                self.insist(|| self.shrink_log(&mut writer))?;
+                match self.shrink_log(&mut writer) {
+                    Err(Error::NoSpace { .. }) if self.remover.run() => {
+                        self.shrink_log(&mut writer)?;
+                    }
+                    outcome => outcome?,
+                }
             }
         }
         // Behind the gate a close may have passed.

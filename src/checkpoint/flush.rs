@@ -42,7 +42,9 @@ impl Engine {
         let Some(oldest) = self.pending.lock().front().cloned() else { return Ok(false) };
         *self.flush_failure.lock() = None;
         let mut outcome = self.flush_layer(&oldest);
-        if matches!(outcome, Err(Error::NoSpace { .. })) && self.space.reserve.spend() {
+        let full = matches!(outcome, Err(Error::NoSpace { .. }));
+        let _wanted = full.then(|| self.want_room());
+        if full && self.free_room() {
             outcome = self.flush_layer(&oldest);
         }
         let outcome = outcome.map_err(|e| self.or_poison_if_sync(e));
@@ -51,6 +53,9 @@ impl Engine {
             let mut pending = self.pending.lock();
             pending.pop_front();
             self.note_frozen(&pending);
+        }
+        if full {
+            self.refill_reserve();
         }
         self.pending_done.notify_all();
         drop(oldest);

@@ -46,7 +46,7 @@ impl Engine {
             return Ok(false);
         };
         let bottom = range.end == runs.len();
-        let merged_bytes = self.merge_range(&runs, range, true)?;
+        let merged_bytes = self.merge_range(&runs, range)?;
         if resting && bottom {
             self.allowance.spend(merged_bytes);
         }
@@ -105,7 +105,7 @@ impl Engine {
         if runs.is_empty() || (runs.len() == 1 && live(&runs[0])) {
             return Ok(());
         }
-        self.merge_range(&runs, 0..runs.len(), false).map(drop)
+        self.merge_range(&runs, 0..runs.len()).map(drop)
     }
 
     /// Neighbouring runs whose tables do not overlap, and may all stay as they are.
@@ -137,8 +137,8 @@ impl Engine {
     }
 
     /// Merges `runs[range]`, which holds the base if it reaches to the end. Returns how many bytes were read for it:
-    /// tables that stay as they are do not count. One that `yields` ends as on a full disk when somebody needs its room.
-    fn merge_range(&self, runs: &[Arc<Run>], range: Range<usize>, yields: bool) -> Result<u64> {
+    /// tables that stay as they are do not count. It ends as on a full disk when somebody wants its room.
+    fn merge_range(&self, runs: &[Arc<Run>], range: Range<usize>) -> Result<u64> {
         let bottom = range.end == runs.len();
         let inputs = &runs[range];
         let liveness = self.liveness();
@@ -172,13 +172,13 @@ impl Engine {
                 Part::Merged(inputs) => inputs,
             };
             let merge = || {
-                self.merge_may_go_on(yields)?;
+                self.merge_may_go_on()?;
                 writer.merge(
                     &inputs,
                     &|keyspace| catalog.is_live(keyspace, checkpoint),
                     bottom,
                     &take_file_id,
-                    &|| self.merge_may_go_on(yields),
+                    &|| self.merge_may_go_on(),
                 )
             };
             let metas = instead(Mistake::MergeMendsDamage, Mistake::BlocksNotVerified, merge);
@@ -242,8 +242,8 @@ impl Engine {
         Ok(())
     }
 
-    fn merge_may_go_on(&self, yields: bool) -> Result<()> {
-        if yields && self.is_room_wanted() {
+    fn merge_may_go_on(&self) -> Result<()> {
+        if self.is_room_wanted() {
             return Err(Error::NoSpace { what: "a merge" });
         }
         // The space of tables that somebody read until now is not kept for the length of a merge.

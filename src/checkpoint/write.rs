@@ -20,6 +20,10 @@ use crate::view::{Merge, Run};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// A merge looks whether it may go on after so many entries, of which each 256 bytes of a value count as one more: after
+/// a megabyte at the latest, if no value is larger.
+const LOOK_AFTER: u64 = 4096;
+
 /// Where tables are written to.
 #[derive(Clone, Copy)]
 pub struct TableWriter<'a> {
@@ -291,10 +295,11 @@ impl TableWriter<'_> {
             }
             let mut merge = Merge::new(inputs);
             merge.seek(None)?;
-            let mut count = 0_u32;
+            let mut unlooked = 0_u64;
             while let Some(entry) = merge.current() {
                 if !(bottom && entry.is_tombstone()) {
                     let value = entry.value()?;
+                    unlooked += value.as_ref().map_or(0, |value| value.len() as u64 / 256);
                     let full = open
                         .as_ref()
                         .is_some_and(|t| t.builder.bytes() >= self.options.table_bytes);
@@ -309,8 +314,9 @@ impl TableWriter<'_> {
                     )?;
                 }
                 merge.advance()?;
-                count = count.wrapping_add(1);
-                if count.is_multiple_of(4096) {
+                unlooked += 1;
+                if unlooked >= LOOK_AFTER {
+                    unlooked = 0;
                     go_on()?;
                 }
             }

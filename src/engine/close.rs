@@ -10,7 +10,7 @@ use crate::mistakes::{Mistake, planted};
 use crate::sync::engine::Ordering;
 use crate::view::View;
 use crate::wal::flush::Reach;
-use crate::wal::reserve::RESERVE_EPOCH_BYTES;
+use crate::wal::reserve::{RESERVE_EPOCH_BYTES, RESERVE_MIN_BYTES};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +92,11 @@ impl Engine {
         })?;
         // What a recovery could have to write is no more than the live log.
         let live = self.live_log_bytes();
-        self.space.reserve.shrink(live + live / 8 + RESERVE_EPOCH_BYTES)
+        let bytes = live + live / 8 + RESERVE_EPOCH_BYTES;
+        self.space.reserve.shrink(bytes)?;
+        // The next open may find the disk as full as this life did.
+        let _ = self.space.reserve.grow(RESERVE_MIN_BYTES, bytes.max(RESERVE_MIN_BYTES));
+        Ok(())
     }
 }
 

@@ -224,13 +224,12 @@ impl Engine {
             }
             end = self.log.end_block();
         }
-        let reserve = || self.with_room(|| self.space.reserve(end, bytes as u64, freeing));
-        let outcome = if freeing { self.insist(reserve) } else { reserve() };
-        outcome.map_err(|e| self.or_poison(e))?;
         if !freeing {
             self.keep_reserve(active_bytes + bytes)?;
         }
-        Ok(())
+        let reserve = || self.with_room(|| self.space.reserve(end, bytes as u64, freeing));
+        let outcome = if freeing { self.insist(reserve) } else { reserve() };
+        outcome.map_err(|e| self.or_poison(e))
     }
 
     /// What needs room on the disk, once more if there are removed tables that still take some.
@@ -290,7 +289,8 @@ impl Engine {
         self.space.reserve.shrink(self.wanted_reserve(active_bytes))
     }
 
-    fn wanted_reserve(&self, active_bytes: usize) -> u64 {
+    /// How much the reserve should hold, in bytes.
+    pub fn wanted_reserve(&self, active_bytes: usize) -> u64 {
         let held = active_bytes as u64 + self.frozen_bytes.load(Ordering::Acquire);
         if held < (RESERVE_MIN_BYTES - RESERVE_EPOCH_BYTES) / 2 {
             return RESERVE_MIN_BYTES;

@@ -1,31 +1,31 @@
 //! What must not fail because others take the room that a full disk still has.
 //!
 //! Dropping a keyspace, a checkpoint, a compaction and a close give room back, and each first takes some. The reserve is
-//! there for that. But a checkpoint in the background may have spent it, and what is free by then changes from moment to
-//! moment: a merge writes tables until it fails, the log's thread fills a new segment until it does, tables that a
-//! merge replaced are removed by and by. So who finds the disk full stops merges (those in the background give back what
-//! they wrote), and tries again for a moment while the others fail.
+//! there for that. But what is free beside it changes from moment to moment: a merge writes tables until it fails, the
+//! log's thread makes segments ready, tables that a merge replaced are removed by and by. So who finds the disk full
+//! says so first: merges give back what they wrote, and no segment is made ahead. Then the reserve is spent, with it the
+//! dead segments that the log would use again, and it is tried again for a moment. Behind it the reserve is filled again
+//! for the next, as far as that goes.
 //!
-//! Invariant: without threads in the background nobody else takes room, and what failed with the reserve fails.
+//! A compaction is a large merge: it gives way like the others, and asks nobody to do so.
+//!
+//! Invariants: nothing is taken from the reserve of a later owner of the directory; commits take log space only when
+//! the reserve is full, since what the log took comes back by a checkpoint alone.
 
 use super::Engine;
 use crate::error::{Error, Result};
 use crate::sync::engine::{Ordering, sleep};
+use crate::view::Layer;
+use crate::wal::reserve::RESERVE_MIN_BYTES;
 use std::time::Duration;
 
-/// For how long it is tried again, and when. A merge stops at its next block; a new segment fails within milliseconds.
+/// For how long it is tried again, how often, and when. A merge looks up at every megabyte.
 const PATIENCE: Duration = Duration::from_secs(1);
+const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// While it lasts, merges in the background do not go on.
-struct RoomWanted<'a>(&'a Engine);
-
-impl<'a> RoomWanted<'a> {
-    fn new(engine: &'a Engine) -> RoomWanted<'a> {
-        engine.room_wanted.fetch_add(1, Ordering::AcqRel);
-        RoomWanted(engine)
-    }
-}
+/// While it lasts, merges do not go on, and the log makes nothing ready ahead.
+pub struct RoomWanted<'a>(&'a Engine);
 
 impl Drop for RoomWanted<'_> {
     fn drop(&mut self) {
@@ -34,43 +34,98 @@ impl Drop for RoomWanted<'_> {
 }
 
 impl Engine {
-    /// Does what frees room. On a full disk: again with the reserve, then without the competition of merges.
+    /// Does what frees room. On a full disk again: with the reserve, and without the competition of merges.
     pub fn insist<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-        let is_full = |outcome: &Result<T>| matches!(outcome, Err(Error::NoSpace { .. }));
-        let mut outcome = attempt();
-        if is_full(&outcome) && (self.remover.run() | self.space.reserve.spend()) {
-            outcome = attempt();
-        }
-        if !is_full(&outcome) || !self.options.background {
+        let outcome = attempt();
+        if !is_full(&outcome) {
             return outcome;
         }
-        let _wanted = RoomWanted::new(self);
-        let started = self.fs.monotonic();
-        loop {
-            sleep(PAUSE);
-            self.remover.run();
-            self.space.reserve.spend();
-            outcome = attempt();
-            // Measured behind it: what takes long by itself is not done again and again.
-            if !is_full(&outcome) || self.fs.monotonic().saturating_sub(started) >= PATIENCE {
-                return outcome;
-            }
-        }
+        let _wanted = self.want_room();
+        self.try_again(outcome, Duration::ZERO, attempt)
     }
 
-    /// Whether somebody waits for the room that a merge takes.
+    /// As [`insist`](Self::insist), for what takes much room before it frees any, and gives way to who insists.
+    pub fn insist_giving_way<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let started = self.fs.monotonic();
+        let outcome = attempt();
+        if !is_full(&outcome) {
+            return outcome;
+        }
+        self.try_again(outcome, self.fs.monotonic().saturating_sub(started), attempt)
+    }
+
+    fn try_again<T>(
+        &self,
+        mut outcome: Result<T>,
+        mut spent: Duration,
+        mut attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let closed = || self.closed.load(Ordering::Acquire);
+        let closing = closed();
+        for tries in 0..TRIES {
+            let started = self.fs.monotonic();
+            // Later it may be others who gave room back.
+            if self.free_room() || tries > 0 {
+                outcome = attempt();
+            }
+            // Without threads in the background nobody else takes room. A close does not wait for others.
+            let alone = !self.options.background || (closed() && !closing);
+            if !is_full(&outcome) || alone {
+                break;
+            }
+            spent += PAUSE + self.fs.monotonic().saturating_sub(started);
+            // What takes long by itself is not done again and again.
+            if spent >= PATIENCE {
+                break;
+            }
+            sleep(PAUSE);
+        }
+        self.refill_reserve();
+        outcome
+    }
+
+    /// Asks merges for their room, and the log's thread not to take any.
+    pub fn want_room(&self) -> RoomWanted<'_> {
+        self.room_wanted.fetch_add(1, Ordering::AcqRel);
+        RoomWanted(self)
+    }
+
+    /// Whether somebody asks for it.
     pub fn is_room_wanted(&self) -> bool {
         self.room_wanted.load(Ordering::Acquire) > 0
     }
+
+    /// Gives the reserve, dead log segments and removed tables back to the disk. Returns whether there was anything.
+    pub fn free_room(&self) -> bool {
+        // The directory may have another owner by now.
+        let Ok(_held) = self.tenure.hold() else { return false };
+        self.remover.run() | self.space.free_room()
+    }
+
+    /// Fills the reserve again that was spent, as far as the disk has room. The next commit asks for all of it.
+    pub fn refill_reserve(&self) {
+        let active_bytes = match self.view.load().layers.first() {
+            Some(Layer::Memory(active)) => active.bytes(),
+            _ => 0,
+        };
+        let Ok(_held) = self.tenure.hold() else { return };
+        let _ = self.space.reserve.grow(RESERVE_MIN_BYTES, self.wanted_reserve(active_bytes));
+    }
+}
+
+fn is_full<T>(outcome: &Result<T>) -> bool {
+    matches!(outcome, Err(Error::NoSpace { .. }))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::RoomWanted;
+    use super::TRIES;
     use crate::error::Error;
     use crate::fs::FileSystem;
     use crate::fs::sim::SimDisk;
-    use crate::{Database, Durability};
+    use crate::wal::reserve::RESERVE_MIN_BYTES;
+    use crate::{Database, Durability, Keyspace};
+    use std::path::Path;
     use std::sync::Arc;
 
     fn database(disk: &SimDisk, background: bool) -> Database {
@@ -88,6 +143,7 @@ mod tests {
             let db = database(&SimDisk::without_history(), background);
             let mut left = fails;
             let outcome = db.engine.insist(|| {
+                assert_eq!(db.engine.is_room_wanted(), left < fails, "from the second try on");
                 left -= 1;
                 if left < 0 { Ok(()) } else { Err(FULL) }
             });
@@ -118,7 +174,7 @@ mod tests {
         let disk = SimDisk::without_history();
         let db = database(&disk, false);
         let items = db.keyspace("items").unwrap();
-        let wanted = RoomWanted::new(&db.engine);
+        let wanted = db.engine.want_room();
         for round in 0..12_u8 {
             let mut tx = db.write().unwrap();
             (0..200_u32).for_each(|n| tx.insert(&items, n.to_be_bytes(), [round; 200]).unwrap());
@@ -134,5 +190,157 @@ mod tests {
         drop(wanted);
         assert!(db.engine.merge_due(false).unwrap());
         assert!(db.stats().runs < runs);
+    }
+
+    fn reserve_bytes(disk: &SimDisk) -> usize {
+        disk.read_file("/db/RESERVE").map_or(0, |bytes| bytes.len())
+    }
+
+    fn allocated(disk: &SimDisk) -> u64 {
+        disk.allocated_bytes(Path::new("/db")).unwrap()
+    }
+
+    /// A value of `bytes` in each of as many commits.
+    fn write(items: &Keyspace, commits: u32, bytes: usize) {
+        for number in 0..commits {
+            items.insert(number.to_be_bytes(), vec![7; bytes]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_clock_that_hardly_moves_does_not_make_it_try_for_hours() {
+        // Its clock moves by the calls that are made.
+        let db = database(&SimDisk::new(), true);
+        let mut tries = 0;
+        let outcome = db.engine.insist(|| -> crate::Result<()> {
+            tries += 1;
+            Err(FULL)
+        });
+        assert!(matches!(outcome, Err(Error::NoSpace { .. })));
+        assert!(tries <= TRIES + 1, "{tries} tries");
+    }
+
+    #[test]
+    fn the_reserve_of_the_next_owner_is_not_touched() {
+        let disk = SimDisk::without_history();
+        let db = database(&disk, true);
+        let mut next = None;
+        let outcome = db.engine.insist(|| -> crate::Result<()> {
+            if next.is_none() {
+                db.clone().close().unwrap();
+                let owner = database(&disk, false);
+                write(&owner.keyspace("items").unwrap(), 1, 10);
+                next = Some((owner, reserve_bytes(&disk)));
+            }
+            Err(FULL)
+        });
+        assert!(matches!(outcome, Err(Error::NoSpace { .. })), "{outcome:?}");
+        let (_owner, bytes) = next.unwrap();
+        assert!(bytes as u64 >= RESERVE_MIN_BYTES);
+        assert_eq!(reserve_bytes(&disk), bytes);
+    }
+
+    #[test]
+    fn a_spent_reserve_is_filled_again_behind_it_and_by_a_close() {
+        let disk = SimDisk::without_history();
+        let db = database(&disk, false);
+        let items = db.keyspace("items").unwrap();
+        write(&items, 100, 10_000);
+        let before = reserve_bytes(&disk);
+        assert!(before > 1_000_000, "as much as memory holds");
+        for attempts in 1..=2 {
+            let mut left = attempts;
+            let _ = db.engine.insist(|| {
+                left -= 1;
+                match left {
+                    0 => Ok(()),
+                    _ => Err(FULL),
+                }
+            });
+            assert_eq!(reserve_bytes(&disk), before);
+        }
+        assert!(db.engine.free_room());
+        assert_eq!(reserve_bytes(&disk), 0);
+        db.close().unwrap();
+        assert!(reserve_bytes(&disk) > 1_000_000, "for a recovery of what the log holds");
+    }
+
+    #[test]
+    fn a_checkpoint_that_spent_the_reserve_fills_it_again() {
+        let disk = SimDisk::without_history();
+        let db = database(&disk, false);
+        let items = db.keyspace("items").unwrap();
+        write(&items, 100, 10_000);
+        disk.set_capacity(Some(allocated(&disk) + 100_000));
+        db.checkpoint().unwrap();
+        assert_eq!(reserve_bytes(&disk) as u64, RESERVE_MIN_BYTES, "memory is empty");
+    }
+
+    #[test]
+    fn a_commit_that_finds_no_room_for_its_reserve_takes_none_for_the_log() {
+        let disk = SimDisk::without_history();
+        let db = database(&disk, false);
+        let items = db.keyspace("items").unwrap();
+        write(&items, 100, 10_000);
+        let used = allocated(&disk);
+        // Enough for the log, and not for what has to be held for its checkpoint as well.
+        disk.set_capacity(Some(used + 12_000_000));
+        let refused = items.insert("large", vec![7; 11_000_000]);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+        assert!(allocated(&disk) < used + 1_000_000, "{} more", allocated(&disk) - used);
+        db.checkpoint().unwrap();
+    }
+
+    #[test]
+    fn no_segment_is_made_ahead_while_room_is_wanted() {
+        let disk = SimDisk::without_history();
+        let db = database(&disk, false);
+        let items = db.keyspace("items").unwrap();
+        let wanted = db.engine.want_room();
+        while !db.engine.space.wants_more(db.engine.log.end()) {
+            write(&items, 1, 10_000);
+        }
+        let bytes = db.engine.space.bytes();
+        write(&items, 1, 10);
+        assert_eq!(db.engine.space.bytes(), bytes);
+        drop(wanted);
+        write(&items, 1, 10);
+        assert!(db.engine.space.bytes() > bytes);
+    }
+
+    #[test]
+    fn dead_segments_are_given_back_too() {
+        let disk = SimDisk::without_history();
+        let db = database(&disk, false);
+        let items = db.keyspace("items").unwrap();
+        write(&items, 400, 10_000);
+        db.checkpoint().unwrap();
+        let (all, before) = (db.engine.space.bytes(), allocated(&disk));
+        let reserve = reserve_bytes(&disk) as u64;
+        assert!(db.engine.free_room());
+        let gone = all - db.engine.space.bytes();
+        assert!(gone > 0);
+        assert_eq!(before - allocated(&disk), gone + reserve);
+        write(&items, 400, 10_000);
+    }
+
+    #[test]
+    fn a_merge_of_large_values_gives_way_as_soon() {
+        let disk = SimDisk::without_history();
+        let db = database(&disk, false);
+        let items = db.keyspace("items").unwrap();
+        for _ in 0..2 {
+            write(&items, 20, 1 << 20);
+            db.checkpoint().unwrap();
+        }
+        let runs = db.engine.published.lock().runs.clone();
+        let looks = std::cell::Cell::new(0);
+        let writer = db.engine.table_writer(crate::checkpoint::write::Purpose::Merge);
+        let merged = writer.merge(&runs, &|_| true, true, &|| db.engine.take_file_id(), &|| {
+            looks.set(looks.get() + 1);
+            Ok(())
+        });
+        assert_eq!(merged.unwrap().len(), 1);
+        assert!(looks.get() >= 20, "{} looks", looks.get());
     }
 }

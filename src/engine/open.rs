@@ -54,9 +54,7 @@ impl Engine {
         if engine.recovery.must_start {
             // After an unclean stop the new epoch starts at once: it ends the old one for good.
             let outcome = match engine.start_recovered() {
-                Err(Error::NoSpace { .. }) if engine.space.reserve.spend() => {
-                    engine.start_recovered()
-                }
+                Err(Error::NoSpace { .. }) if engine.free_room() => engine.start_recovered(),
                 outcome => outcome,
             };
             outcome.inspect_err(|_| engine.discard_recovered())?;

@@ -163,6 +163,14 @@ impl LogSpace {
             .map_err(|e| Error::io("sync", &self.dir, e))
     }
 
+    /// Gives all spares and the reserve back to the disk. Returns whether there was anything to give.
+    pub fn free_room(&self) -> bool {
+        let has_spares = !self.state.lock().spares.is_empty();
+        // One that cannot be removed is an orphan, which the next open removes.
+        let _ = self.trim(0);
+        self.reserve.spend() | has_spares
+    }
+
     /// Removes spares beyond what a busy log keeps: four of the largest segments.
     pub(super) fn trim_spares(&self) -> Result<()> {
         self.trim(4 * self.segment_max_bytes)

@@ -1,9 +1,10 @@
 //! The log takes room as it is needed, and gives it back.
 
 use highwater::fs::sim::SimDisk;
-use highwater::{Database, Error};
+use highwater::{Database, Durability, Error};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn file_bytes(dir: &Path) -> u64 {
     std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
@@ -70,4 +71,55 @@ fn a_merge_that_finds_no_room_leaves_no_files() {
     db.compact().unwrap();
     assert_eq!(tables(), 1);
     assert_eq!(items.len().unwrap(), 6);
+}
+
+/// A drop was refused because a merge, or a segment that was made ahead, took the last room in the same moment.
+#[test]
+fn on_a_full_disk_a_drop_a_checkpoint_and_a_close_outlast_who_takes_the_room() {
+    for round in 0..40_u64 {
+        let disk = SimDisk::without_history();
+        disk.set_capacity(Some((20 << 20) + round * 177_777));
+        let builder = Database::builder().file_system(Arc::new(disk.clone()));
+        let db = builder.memory_budget(4 << 20).open("/db").unwrap();
+        let (stays, goes) = (db.keyspace("stays").unwrap(), db.keyspace("goes").unwrap());
+        let mut number = 0_u64;
+        let mut fill = || {
+            loop {
+                number += 1;
+                let keyspace = if number.is_multiple_of(2) { &stays } else { &goes };
+                let key = (number * 7919 % 100_000).to_be_bytes();
+                match keyspace.insert_with(key, [7; 2000], Durability::Buffered) {
+                    Ok(_) => {}
+                    Err(Error::NoSpace { .. }) => return,
+                    Err(error) => panic!("round {round}: {error}"),
+                }
+            }
+        };
+        for _ in 0..3 {
+            fill();
+            db.checkpoint().unwrap_or_else(|error| panic!("round {round}, checkpoint: {error}"));
+        }
+        fill();
+        let dropped = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !dropped.load(Ordering::Acquire) {
+                    match db.compact() {
+                        Ok(()) | Err(Error::NoSpace { .. }) => {}
+                        Err(error) => panic!("round {round}, compaction: {error}"),
+                    }
+                }
+            });
+            let outcome = db.drop_keyspace(&goes);
+            dropped.store(true, Ordering::Release);
+            outcome.unwrap_or_else(|error| panic!("round {round}, drop: {error}"));
+        });
+        let live = stays.len().unwrap();
+        db.checkpoint().unwrap_or_else(|error| panic!("round {round}, checkpoint: {error}"));
+        db.close().unwrap_or_else(|error| panic!("round {round}, close: {error}"));
+        let builder = Database::builder().file_system(Arc::new(disk.clone()));
+        let db = builder.open("/db").unwrap();
+        assert_eq!(db.keyspaces(), ["stays"]);
+        assert_eq!(db.existing_keyspace("stays").unwrap().len().unwrap(), live);
+    }
 }
