@@ -70,6 +70,8 @@ pub fn run(dir: &Path, stride: u64, seed: u64) -> Result<String, String> {
 
 /// A database with some commits: cleanly closed for the commits, with a log to recover for the recovery.
 fn make_template(template: &Path, part: &str, seed: u64) -> Result<(), String> {
+    // One of an earlier run has another history.
+    let _ = std::fs::remove_dir_all(template);
     let arguments = words(&[&"memory-fill", &template.display(), &part, &"--seed", &seed]);
     let (_, status, errors) = Running::start(&arguments)?.finish()?;
     if status.success() { Ok(()) } else { Err(format!("the template: {errors}")) }

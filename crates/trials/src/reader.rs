@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// Reads for that long, after the writer has begun.
 pub fn run(dir: &Path, time: Duration, seed: u64) -> Result<String, String> {
     let place = dir.join("reader");
+    // One of an earlier run has another history.
+    let _ = std::fs::remove_dir_all(&place);
     let writer = Running::start(&words(&[
         &"life",
         &place.display(),
