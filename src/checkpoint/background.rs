@@ -5,6 +5,7 @@
 //! is not final (a full disk) is tried again after a pause; the commit path reports what it means for
 //! commits.
 
+use super::merge::gave_way;
 use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::fs::Join;
@@ -225,8 +226,11 @@ fn merge_until_the_end(engine: &Engine, shared: &Shared) {
             match engine.merge_due(resting) {
                 Ok(true) => continue,
                 Ok(false) => (pause, resting) = (None, false),
-                // What was due at rest still is.
-                Err(_) => pause = Some(RETRY_PAUSE),
+                Err(error) => {
+                    pause = Some(RETRY_PAUSE);
+                    // What gave way is still due; what failed would fail again and again.
+                    resting &= gave_way(&error);
+                }
             }
             break;
         }
@@ -334,11 +338,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes log space ready before a commit needs it, unless somebody asks for room. A failed sync is final.
+    /// Makes log space ready before a commit needs it. A failed sync is final.
     fn prepare_ahead(&self) -> Result<()> {
-        if self.is_room_wanted() {
-            return Ok(());
-        }
         let ahead = self.space.prepare_ahead(self.log.end(), self.log.synced_bytes());
         ahead.map_err(|e| self.or_poison(e))
     }
@@ -386,11 +387,10 @@ impl Engine {
             let mut writer = self.writer.lock();
             self.check_open()?;
             if writer.started {
+                // On a full disk the log stays as large as it is.
                 match self.shrink_log(&mut writer) {
-                    Err(Error::NoSpace { .. }) if self.remover.run() => {
-                        self.shrink_log(&mut writer)?;
-                    }
-                    outcome => outcome?,
+                    Ok(()) | Err(Error::NoSpace { .. }) => {}
+                    Err(error) => return Err(error),
                 }
             }
         }

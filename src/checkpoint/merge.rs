@@ -26,6 +26,14 @@ use std::sync::Arc;
 /// Tables of less than this fraction of the usual size are merged with their neighbours.
 const SMALL_FRACTION: u64 = 4;
 
+/// What a merge says that ended because somebody wanted its room.
+const GAVE_WAY: &str = "a merge, beside what frees some";
+
+/// Whether a merge ended because somebody wanted its room.
+pub fn gave_way(error: &Error) -> bool {
+    matches!(error, Error::NoSpace { what } if *what == GAVE_WAY)
+}
+
 impl Engine {
     /// Merges what is due, with `resting` what is due while nobody writes. Returns false if nothing was.
     pub fn merge_due(&self, resting: bool) -> Result<bool> {
@@ -244,7 +252,7 @@ impl Engine {
 
     fn merge_may_go_on(&self) -> Result<()> {
         if self.is_room_wanted() {
-            return Err(Error::NoSpace { what: "a merge" });
+            return Err(Error::NoSpace { what: GAVE_WAY });
         }
         // The space of tables that somebody read until now is not kept for the length of a merge.
         self.remover.run();

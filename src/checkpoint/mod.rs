@@ -16,7 +16,7 @@ mod background;
 mod dead;
 mod due;
 pub mod flush;
-mod merge;
+pub mod merge;
 mod parts;
 mod pinned;
 pub mod write;

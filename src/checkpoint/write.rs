@@ -20,8 +20,8 @@ use crate::view::{Merge, Run};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A merge looks whether it may go on after so many entries, of which each 256 bytes of a value count as one more: after
-/// a megabyte at the latest, if no value is larger.
+/// A merge looks whether it may go on after so many entries, of which each 256 bytes count as one more: after a few
+/// megabytes at the latest, if no value is larger.
 const LOOK_AFTER: u64 = 4096;
 
 /// Where tables are written to.
@@ -265,6 +265,7 @@ impl TableWriter<'_> {
     ) -> Result<()> {
         // The bottom run is met by almost every read, so that a filter would say yes anyway.
         let filter = !bottom;
+        let mut unlooked = 0_u64;
         for keyspace in keyspaces_of(runs)? {
             if !catalog(keyspace) {
                 continue;
@@ -295,11 +296,11 @@ impl TableWriter<'_> {
             }
             let mut merge = Merge::new(inputs);
             merge.seek(None)?;
-            let mut unlooked = 0_u64;
             while let Some(entry) = merge.current() {
                 if !(bottom && entry.is_tombstone()) {
                     let value = entry.value()?;
-                    unlooked += value.as_ref().map_or(0, |value| value.len() as u64 / 256);
+                    let bytes = entry.key().len() + value.as_ref().map_or(0, |value| value.len());
+                    unlooked += bytes as u64 / 256;
                     let full = open
                         .as_ref()
                         .is_some_and(|t| t.builder.bytes() >= self.options.table_bytes);

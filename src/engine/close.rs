@@ -95,7 +95,7 @@ impl Engine {
         let bytes = live + live / 8 + RESERVE_EPOCH_BYTES;
         self.space.reserve.shrink(bytes)?;
         // The next open may find the disk as full as this life did.
-        let _ = self.space.reserve.grow(RESERVE_MIN_BYTES, bytes.max(RESERVE_MIN_BYTES));
+        let _ = self.space.reserve.refill(RESERVE_MIN_BYTES, bytes.max(RESERVE_MIN_BYTES));
         Ok(())
     }
 }

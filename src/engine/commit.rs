@@ -224,18 +224,23 @@ impl Engine {
             }
             end = self.log.end_block();
         }
-        if !freeing {
-            self.keep_reserve(active_bytes + bytes)?;
+        let reserve = || self.space.reserve(end, bytes as u64, freeing);
+        if freeing {
+            return self.insist(reserve).map_err(|e| self.or_poison(e));
         }
-        let reserve = || self.with_room(|| self.space.reserve(end, bytes as u64, freeing));
-        let outcome = if freeing { self.insist(reserve) } else { reserve() };
-        outcome.map_err(|e| self.or_poison(e))
+        self.keep_reserve(active_bytes + bytes)?;
+        let outcome = self.with_room(reserve).map_err(|e| self.or_poison(e));
+        if let Err(Error::NoSpace { .. }) = &outcome {
+            // Others may need what was kept for a commit that is not made.
+            let _ = self.shrink_reserve(active_bytes);
+        }
+        outcome
     }
 
-    /// What needs room on the disk, once more if there are removed tables that still take some.
+    /// What a commit needs on the disk, once more if others gave room back: removed tables, or who made some.
     fn with_room(&self, attempt: impl Fn() -> Result<()>) -> Result<()> {
         match attempt() {
-            Err(Error::NoSpace { .. }) if self.remover.run() => attempt(),
+            Err(Error::NoSpace { .. }) if self.remover.run() | self.outwait() => attempt(),
             outcome => outcome,
         }
     }

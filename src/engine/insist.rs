@@ -3,33 +3,38 @@
 //! Dropping a keyspace, a checkpoint, a compaction and a close give room back, and each first takes some. The reserve is
 //! there for that. But what is free beside it changes from moment to moment: a merge writes tables until it fails, the
 //! log's thread makes segments ready, tables that a merge replaced are removed by and by. So who finds the disk full
-//! says so first: merges give back what they wrote, and no segment is made ahead. Then the reserve is spent, with it the
-//! dead segments that the log would use again, and it is tried again for a moment. Behind it the reserve is filled again
-//! for the next, as far as that goes.
+//! says so first: merges give back what they wrote, and neither commits nor the log's thread take any. Then the reserve
+//! is spent, with it the dead segments that the log would use again, and it is tried again for a moment. Behind it the
+//! reserve is filled again for the next, as far as that goes.
 //!
-//! A compaction is a large merge: it gives way like the others, and asks nobody to do so.
+//! A compaction is a large merge. It gives way like the others and goes on behind them; commits that need more room than
+//! they have do not get it while it has the reserve.
 //!
-//! Invariants: nothing is taken from the reserve of a later owner of the directory; commits take log space only when
-//! the reserve is full, since what the log took comes back by a checkpoint alone.
+//! Invariants: nothing is taken from the reserve of a later owner of the directory; of the room of a spent reserve
+//! nothing becomes log segments but for what frees some, since a checkpoint alone gives segments back.
 
 use super::Engine;
+use crate::checkpoint::merge::gave_way;
 use crate::error::{Error, Result};
 use crate::sync::engine::{Ordering, sleep};
 use crate::view::Layer;
-use crate::wal::reserve::RESERVE_MIN_BYTES;
+use crate::wal::reserve::{RESERVE_MIN_BYTES, Wanted};
 use std::time::Duration;
 
-/// For how long it is tried again, how often, and when. A merge looks up at every megabyte.
+/// For how long it is tried again, how often, and when. A merge looks up every few megabytes.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// While it lasts, merges do not go on, and the log makes nothing ready ahead.
-pub struct RoomWanted<'a>(&'a Engine);
+/// While it lasts, merges do not go on, and nobody else takes of the reserve.
+pub struct RoomWanted<'a> {
+    engine: &'a Engine,
+    _of_the_reserve: Wanted<'a>,
+}
 
 impl Drop for RoomWanted<'_> {
     fn drop(&mut self) {
-        self.0.room_wanted.fetch_sub(1, Ordering::AcqRel);
+        self.engine.room_wanted.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -41,23 +46,36 @@ impl Engine {
             return outcome;
         }
         let _wanted = self.want_room();
-        self.try_again(outcome, Duration::ZERO, attempt)
+        self.try_again(Duration::ZERO, outcome, attempt)
     }
 
-    /// As [`insist`](Self::insist), for what takes much room before it frees any, and gives way to who insists.
+    /// As [`insist`](Self::insist), for what takes much room before it frees any: it gives way to who insists, and goes
+    /// on behind them.
     pub fn insist_giving_way<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut attempt = || {
+            for _ in 1..TRIES {
+                let outcome = attempt();
+                if !outcome.as_ref().is_err_and(gave_way) {
+                    return outcome;
+                }
+                wait_while(|| self.is_room_wanted());
+            }
+            attempt()
+        };
         let started = self.fs.monotonic();
         let outcome = attempt();
         if !is_full(&outcome) {
             return outcome;
         }
-        self.try_again(outcome, self.fs.monotonic().saturating_sub(started), attempt)
+        let spent = self.fs.monotonic().saturating_sub(started);
+        let _wanted = self.space.reserve.want();
+        self.try_again(spent, outcome, attempt)
     }
 
     fn try_again<T>(
         &self,
-        mut outcome: Result<T>,
         mut spent: Duration,
+        mut outcome: Result<T>,
         mut attempt: impl FnMut() -> Result<T>,
     ) -> Result<T> {
         let closed = || self.closed.load(Ordering::Acquire);
@@ -84,18 +102,25 @@ impl Engine {
         outcome
     }
 
-    /// Asks merges for their room, and the log's thread not to take any.
+    /// Asks merges for their room, and all others not to take any.
     pub fn want_room(&self) -> RoomWanted<'_> {
+        let _of_the_reserve = self.space.reserve.want();
         self.room_wanted.fetch_add(1, Ordering::AcqRel);
-        RoomWanted(self)
+        RoomWanted { engine: self, _of_the_reserve }
     }
 
-    /// Whether somebody asks for it.
+    /// Whether merges are asked for their room.
     pub fn is_room_wanted(&self) -> bool {
         self.room_wanted.load(Ordering::Acquire) > 0
     }
 
-    /// Gives the reserve, dead log segments and removed tables back to the disk. Returns whether there was anything.
+    /// Waits for a moment while somebody else makes room. Returns whether somebody did.
+    pub fn outwait(&self) -> bool {
+        wait_while(|| self.space.reserve.is_wanted())
+    }
+
+    /// Gives the reserve, dead log segments and removed tables back to the disk, for who asked for that
+    /// ([`want_room`](Self::want_room)). Returns whether there was anything.
     pub fn free_room(&self) -> bool {
         // The directory may have another owner by now.
         let Ok(_held) = self.tenure.hold() else { return false };
@@ -109,8 +134,20 @@ impl Engine {
             _ => 0,
         };
         let Ok(_held) = self.tenure.hold() else { return };
-        let _ = self.space.reserve.grow(RESERVE_MIN_BYTES, self.wanted_reserve(active_bytes));
+        let _ = self.space.reserve.refill(RESERVE_MIN_BYTES, self.wanted_reserve(active_bytes));
     }
+}
+
+/// For as long as anybody insists. Returns whether it was so at all.
+fn wait_while(is_so: impl Fn() -> bool) -> bool {
+    let was_so = is_so();
+    for _ in 0..TRIES {
+        if !is_so() {
+            break;
+        }
+        sleep(PAUSE);
+    }
+    was_so
 }
 
 fn is_full<T>(outcome: &Result<T>) -> bool {
@@ -119,10 +156,11 @@ fn is_full<T>(outcome: &Result<T>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::TRIES;
+    use super::{PAUSE, TRIES};
     use crate::error::Error;
     use crate::fs::FileSystem;
     use crate::fs::sim::SimDisk;
+    use crate::sync::engine::sleep;
     use crate::wal::reserve::RESERVE_MIN_BYTES;
     use crate::{Database, Durability, Keyspace};
     use std::path::Path;
@@ -292,20 +330,60 @@ mod tests {
     }
 
     #[test]
-    fn no_segment_is_made_ahead_while_room_is_wanted() {
+    fn nobody_takes_room_while_it_is_wanted() {
         let disk = SimDisk::without_history();
         let db = database(&disk, false);
         let items = db.keyspace("items").unwrap();
+        // From now on the reserve is large enough.
+        write(&items, 1, 8_000_000);
+        db.checkpoint().unwrap();
         let wanted = db.engine.want_room();
+        let (before, used) = (db.engine.space.end(), allocated(&disk));
+        let mut number = 0_u32;
         while !db.engine.space.wants_more(db.engine.log.end()) {
-            write(&items, 1, 10_000);
+            number += 1;
+            items.insert([0], [7; 2000]).unwrap();
         }
-        let bytes = db.engine.space.bytes();
-        write(&items, 1, 10);
-        assert_eq!(db.engine.space.bytes(), bytes);
+        let refused = (0..10_000).find_map(|_| items.insert([0], [7; 20_000]).err());
+        assert!(matches!(refused, Some(Error::NoSpace { .. })), "{refused:?}");
+        assert_eq!(db.engine.space.end(), before, "{number} commits had room");
+        assert!(allocated(&disk) < used, "nor is the reserve kept for it");
         drop(wanted);
-        write(&items, 1, 10);
-        assert!(db.engine.space.bytes() > bytes);
+        items.insert([0], [7; 20_000]).unwrap();
+        assert!(db.engine.space.end() > before);
+    }
+
+    #[test]
+    fn a_commit_waits_for_who_makes_room() {
+        let db = database(&SimDisk::without_history(), true);
+        let items = db.keyspace("items").unwrap();
+        let wanted = db.engine.want_room();
+        std::thread::scope(|scope| {
+            let commit = scope.spawn(|| items.insert("key", vec![7; 5_000_000]));
+            sleep(20 * PAUSE);
+            assert!(!commit.is_finished());
+            drop(wanted);
+            commit.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_compaction_that_gives_way_comes_to_its_end_later() {
+        let db = database(&SimDisk::without_history(), true);
+        let items = db.keyspace("items").unwrap();
+        for _ in 0..2 {
+            write(&items, 20, 100_000);
+            db.checkpoint().unwrap();
+        }
+        let wanted = db.engine.want_room();
+        std::thread::scope(|scope| {
+            let compaction = scope.spawn(|| db.engine.insist_giving_way(|| db.engine.merge_all()));
+            sleep(120 * PAUSE);
+            assert!(!compaction.is_finished());
+            drop(wanted);
+            compaction.join().unwrap().unwrap();
+        });
+        assert_eq!(db.stats().runs, 1);
     }
 
     #[test]

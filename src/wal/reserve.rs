@@ -4,6 +4,11 @@
 //! It grows with what memory holds, before a commit takes its place in the log, so that what is in memory
 //! can always become a table. Its blocks are allocated and not synced: a power loss may take them back,
 //! and an open on a full disk may then say `NoSpace`; nothing is lost by that.
+//!
+//! Who spends it asks for the room first: until they are done, no commit takes of it, neither for the reserve nor for
+//! log segments, which only a checkpoint gives back.
+//!
+//! Invariant: the file is never shorter than `held_bytes`, but while it is spent.
 
 use crate::error::{Error, Result, is_no_space};
 use crate::fs::{FileSystem, OpenMode};
@@ -17,6 +22,8 @@ pub const RESERVE_MIN_BYTES: u64 = 512 << 10;
 /// What the start of an epoch takes of it on a full disk, in bytes: small segments and two manifests.
 pub const RESERVE_EPOCH_BYTES: u64 = 384 << 10;
 
+const NO_ROOM: Error = Error::NoSpace { what: "the reserve of a commit" };
+
 /// See the module.
 #[derive(Debug)]
 pub struct Reserve {
@@ -25,6 +32,18 @@ pub struct Reserve {
     /// Bytes that this life knows to be allocated. Changed with the lock held.
     held_bytes: AtomicU64,
     changing: Mutex<()>,
+    /// How many ask for its room.
+    wanted: AtomicU64,
+}
+
+/// While it lasts, commits take no room.
+#[derive(Debug)]
+pub struct Wanted<'a>(&'a AtomicU64);
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Reserve {
@@ -35,19 +54,50 @@ impl Reserve {
             path: dir.join(names::RESERVE_NAME),
             held_bytes: AtomicU64::new(0),
             changing: Mutex::new(()),
+            wanted: AtomicU64::new(0),
         }
     }
 
-    /// Makes it hold at least `bytes`, and `wished_bytes` if the disk has as much.
+    /// Asks for the room of the reserve, before it is spent.
+    pub fn want(&self) -> Wanted<'_> {
+        self.wanted.fetch_add(1, Ordering::AcqRel);
+        Wanted(&self.wanted)
+    }
+
+    /// Whether somebody asks for it.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire) > 0
+    }
+
+    /// Makes it hold at least `bytes`, and `wished_bytes` if the disk has as much. For commits.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the disk is full; it then holds what it held.
+    /// [`Error::NoSpace`] if the disk is full, or if somebody asks for the room; it then holds what it held.
     pub fn grow(&self, bytes: u64, wished_bytes: u64) -> Result<()> {
         // Most commits find enough.
         if self.held_bytes.load(Ordering::Acquire) >= bytes {
             return Ok(());
         }
         let _changing = self.changing.lock();
+        if self.is_wanted() {
+            return Err(NO_ROOM);
+        }
+        self.fill(bytes, wished_bytes)
+    }
+
+    /// Fills it again behind who spent it, as [`grow`](Self::grow).
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if the disk is full; it then holds what it held.
+    pub fn refill(&self, bytes: u64, wished_bytes: u64) -> Result<()> {
+        let _changing = self.changing.lock();
+        self.fill(bytes, wished_bytes)
+    }
+
+    fn fill(&self, bytes: u64, wished_bytes: u64) -> Result<()> {
+        if self.held_bytes.load(Ordering::Acquire) >= bytes {
+            return Ok(());
+        }
         let attempt = || -> std::io::Result<u64> {
             let file = match self.fs.open(&self.path, OpenMode::ReadWrite) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -55,18 +105,19 @@ impl Reserve {
                 }
                 outcome => outcome?,
             };
-            match file.allocate(wished_bytes) {
-                Err(e) if is_no_space(&e) && bytes < wished_bytes => {
-                    file.allocate(bytes)?;
-                    // Some systems keep what they could allocate.
-                    file.set_len(bytes).map(|()| bytes)
-                }
-                outcome => outcome.map(|()| wished_bytes),
+            let before = file.len()?;
+            // Some systems keep what they could allocate of what they could not.
+            let allocate = |bytes: u64| {
+                file.allocate(bytes).inspect_err(|_| drop(file.set_len(before))).map(|()| bytes)
+            };
+            match allocate(wished_bytes) {
+                Err(e) if is_no_space(&e) && bytes < wished_bytes => allocate(bytes),
+                outcome => outcome,
             }
         };
         let held_bytes =
             attempt().map_err(|e| match Error::io("allocate the reserve in", &self.path, e) {
-                Error::NoSpace { .. } => Error::NoSpace { what: "the reserve of a commit" },
+                Error::NoSpace { .. } => NO_ROOM,
                 other => other,
             })?;
         self.held_bytes.fetch_max(held_bytes, Ordering::AcqRel);
@@ -141,5 +192,36 @@ mod tests {
         reserve.grow(RESERVE_MIN_BYTES, 2 * RESERVE_MIN_BYTES).unwrap();
         assert_eq!(disk.faults_struck(), 1);
         assert_eq!(disk.allocated_bytes(Path::new("/")).unwrap(), RESERVE_MIN_BYTES);
+    }
+
+    #[test]
+    fn what_cannot_be_filled_again_stays_as_it_is() {
+        let disk = SimDisk::new();
+        let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+        let used = || disk.allocated_bytes(Path::new("/")).unwrap();
+        Reserve::new(fs.clone(), Path::new("/")).grow(8 << 20, 8 << 20).unwrap();
+        disk.set_capacity(Some(9 << 20));
+        // The next life knows nothing of it, and wishes for more than there is.
+        let reserve = Reserve::new(fs, Path::new("/"));
+        reserve.refill(RESERVE_MIN_BYTES, 10 << 20).unwrap();
+        assert_eq!(used(), 8 << 20, "not cut to the least");
+        assert!(matches!(reserve.grow(10 << 20, 10 << 20), Err(Error::NoSpace { .. })));
+        assert_eq!(used(), 8 << 20);
+    }
+
+    #[test]
+    fn a_commit_takes_nothing_while_it_is_wanted() {
+        let disk = SimDisk::new();
+        let reserve = Reserve::new(Arc::new(disk.clone()), Path::new("/"));
+        let used = || disk.allocated_bytes(Path::new("/")).unwrap();
+        let wanted = reserve.want();
+        let refused = reserve.grow(RESERVE_MIN_BYTES, RESERVE_MIN_BYTES);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+        assert_eq!(used(), 0);
+        reserve.refill(RESERVE_MIN_BYTES, RESERVE_MIN_BYTES).unwrap();
+        reserve.grow(RESERVE_MIN_BYTES, RESERVE_MIN_BYTES).unwrap();
+        drop(wanted);
+        reserve.grow(2 * RESERVE_MIN_BYTES, 2 * RESERVE_MIN_BYTES).unwrap();
+        assert_eq!(used(), 2 * RESERVE_MIN_BYTES);
     }
 }

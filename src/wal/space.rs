@@ -54,7 +54,7 @@ pub struct LogSpace {
     /// Disk kept for what must also work when it is full.
     pub reserve: Reserve,
     /// Held while segments are made, so that they follow each other.
-    making: Mutex<()>,
+    pub(super) making: Mutex<()>,
     pub(super) state: Mutex<State>,
     /// Of `state`'s segments.
     frontier: Frontier,
@@ -221,6 +221,9 @@ impl LogSpace {
         }
         let _making = self.making.lock();
         while lacks() {
+            if !freeing && self.reserve.is_wanted() {
+                return Err(NO_ROOM);
+            }
             // The commit waits: no zeros.
             match self.prepare_next(Fill::Allocated) {
                 Err(Error::NoSpace { .. }) if freeing => {
@@ -235,9 +238,13 @@ impl LogSpace {
     }
 
     /// Makes another segment ready if the log has come some way into the last one that may take groups.
-    /// `synced_bytes` is what is usually written from one sync to the next. For the background.
+    /// `synced_bytes` is what is usually written from one sync to the next. For the background. Nothing is made ready
+    /// while somebody asks for room.
     pub fn prepare_ahead(&self, position: Lsn, synced_bytes: u64) -> Result<()> {
         let _making = self.making.lock();
+        if self.reserve.is_wanted() {
+            return Ok(());
+        }
         if runs_low(&self.state.lock().segments, position) {
             let large = synced_bytes >= ZEROS_BELOW_BYTES;
             self.prepare_next(if large { Fill::Allocated } else { Fill::Zeros })?;

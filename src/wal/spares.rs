@@ -163,8 +163,11 @@ impl LogSpace {
             .map_err(|e| Error::io("sync", &self.dir, e))
     }
 
-    /// Gives all spares and the reserve back to the disk. Returns whether there was anything to give.
+    /// Gives all spares and the reserve back to the disk, for who asked for that
+    /// ([`Reserve::want`](super::reserve::Reserve::want)). Returns whether there was anything to give.
     pub fn free_room(&self) -> bool {
+        // Who makes a segment now may not have seen that room is wanted: the next one will.
+        drop(self.making.lock());
         let has_spares = !self.state.lock().spares.is_empty();
         // One that cannot be removed is an orphan, which the next open removes.
         let _ = self.trim(0);

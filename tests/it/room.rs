@@ -76,9 +76,9 @@ fn a_merge_that_finds_no_room_leaves_no_files() {
 /// A drop was refused because a merge, or a segment that was made ahead, took the last room in the same moment.
 #[test]
 fn on_a_full_disk_a_drop_a_checkpoint_and_a_close_outlast_who_takes_the_room() {
-    for round in 0..40_u64 {
+    for round in 0..12_u64 {
         let disk = SimDisk::without_history();
-        disk.set_capacity(Some((20 << 20) + round * 177_777));
+        disk.set_capacity(Some((20 << 20) + round * 577_777));
         let builder = Database::builder().file_system(Arc::new(disk.clone()));
         let db = builder.memory_budget(4 << 20).open("/db").unwrap();
         let (stays, goes) = (db.keyspace("stays").unwrap(), db.keyspace("goes").unwrap());
@@ -100,19 +100,32 @@ fn on_a_full_disk_a_drop_a_checkpoint_and_a_close_outlast_who_takes_the_room() {
             db.checkpoint().unwrap_or_else(|error| panic!("round {round}, checkpoint: {error}"));
         }
         fill();
-        let dropped = AtomicBool::new(false);
+        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !dropped.load(Ordering::Acquire) {
+                while !done.load(Ordering::Acquire) {
                     match db.compact() {
                         Ok(()) | Err(Error::NoSpace { .. }) => {}
                         Err(error) => panic!("round {round}, compaction: {error}"),
                     }
                 }
             });
-            let outcome = db.drop_keyspace(&goes);
-            dropped.store(true, Ordering::Release);
-            outcome.unwrap_or_else(|error| panic!("round {round}, drop: {error}"));
+            scope.spawn(|| {
+                for number in 0_u64.. {
+                    if done.load(Ordering::Acquire) {
+                        break;
+                    }
+                    match stays.insert_with(number.to_be_bytes(), [7; 2000], Durability::Buffered) {
+                        Ok(_) | Err(Error::NoSpace { .. }) => {}
+                        Err(error) => panic!("round {round}, commit: {error}"),
+                    }
+                }
+            });
+            let dropped = db.drop_keyspace(&goes);
+            let checkpoint = db.checkpoint();
+            done.store(true, Ordering::Release);
+            dropped.unwrap_or_else(|error| panic!("round {round}, drop: {error}"));
+            checkpoint.unwrap_or_else(|error| panic!("round {round}, checkpoint: {error}"));
         });
         let live = stays.len().unwrap();
         db.checkpoint().unwrap_or_else(|error| panic!("round {round}, checkpoint: {error}"));
