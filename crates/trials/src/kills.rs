@@ -35,6 +35,8 @@ pub fn run(dir: &Path, cycles: u64, seed: u64) -> Result<String, String> {
         let base = cycle / CYCLES_PER_DATABASE;
         let place = dir.join(format!("kills-{base}"));
         if cycle % CYCLES_PER_DATABASE == 0 {
+            // One of an earlier run has another history.
+            let _ = std::fs::remove_dir_all(&place);
             state = State::default();
             counts.databases += 1;
         }
