@@ -12,6 +12,7 @@ use crate::fs::Join;
 use crate::sync::engine::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::types::Lsn;
 use crate::wal::flush::Reach;
+use crate::wal::reserve::Claim;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -312,7 +313,7 @@ impl Engine {
         let end = self.log.end();
         self.log.flush(end, Reach::Durable)?;
         if self.log.lacks_witness() {
-            self.space.reserve(self.log.end(), 0, true).map_err(|e| self.or_poison(e))?;
+            self.space.reserve(self.log.end(), 0, Claim::Freeing).map_err(|e| self.or_poison(e))?;
             self.log.write_witness(&self.space)?;
         }
         if much_is_dead || self.live_log_bytes() > self.options.resting_log_limit() {
@@ -393,6 +394,7 @@ impl Engine {
                     Err(error) => return Err(error),
                 }
             }
+            self.shrink_reserve(writer.active.bytes())?;
         }
         // Behind the gate a close may have passed.
         let _held = self.tenure.hold()?;

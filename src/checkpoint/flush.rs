@@ -43,7 +43,7 @@ impl Engine {
         *self.flush_failure.lock() = None;
         let mut outcome = self.flush_layer(&oldest);
         let full = matches!(outcome, Err(Error::NoSpace { .. }));
-        let _wanted = full.then(|| self.space.reserve.want());
+        let wanted = full.then(|| self.space.reserve.want());
         if full && self.free_room() {
             outcome = self.flush_layer(&oldest);
         }
@@ -57,6 +57,7 @@ impl Engine {
         if full {
             self.refill_reserve();
         }
+        drop(wanted);
         self.pending_done.notify_all();
         drop(oldest);
         self.move_pinned();

@@ -39,6 +39,9 @@ impl Engine {
     pub fn merge_due(&self, resting: bool) -> Result<bool> {
         let _merging = self.merging.lock();
         self.check_open()?;
+        if self.space.reserve.is_wanted() {
+            return Err(Error::NoSpace { what: GAVE_WAY });
+        }
         let (runs, generation) = {
             let published = self.published.lock();
             (published.runs.clone(), published.manifest.generation)

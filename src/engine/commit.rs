@@ -16,7 +16,7 @@ use crate::types::{Lsn, Seqno};
 use crate::view::{Layer, MemoryLayer, Run};
 use crate::wal::flush::Reach;
 use crate::wal::operation::{Operation, Operations};
-use crate::wal::reserve::{RESERVE_EPOCH_BYTES, RESERVE_MIN_BYTES};
+use crate::wal::reserve::{Claim, RESERVE_EPOCH_BYTES, RESERVE_MIN_BYTES};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,8 @@ pub(super) const PACED_FROM_LAYERS: usize = 16;
 const PACE_MAX_MICROS: u64 = 20_000;
 /// Frozen memtables that may wait for a checkpoint before commits do.
 const FROZEN_LIMIT: usize = 2;
+/// How often a commit asks the disk for room, if others gave some back meanwhile.
+const ROOM_TRIES: u32 = 3;
 
 impl Engine {
     /// Commits encoded operations: `apply` puts them, and nothing else, into the memtable it is given, at the seqno it is
@@ -214,19 +216,20 @@ impl Engine {
         let mut end = self.log.end_block();
         let own_log = end.get().saturating_sub(writer.active_from.get());
         let live_log = writer.older_log_bytes + own_log;
-        let active_bytes = writer.active.bytes();
+        let mut active_bytes = writer.active.bytes();
         let large =
             active_bytes > self.options.active_limit() || live_log > self.options.live_log_limit();
         if large {
             if self.wait_for_memory(freeing)? {
                 self.freeze(writer);
                 self.background.wake_flusher();
+                active_bytes = writer.active.bytes();
             }
             end = self.log.end_block();
         }
-        let reserve = || self.space.reserve(end, bytes as u64, freeing);
+        let reserve = |claim| self.space.reserve(end, bytes as u64, claim);
         if freeing {
-            return self.insist(reserve).map_err(|e| self.or_poison(e));
+            return self.insist(|| reserve(Claim::Freeing)).map_err(|e| self.or_poison(e));
         }
         self.keep_reserve(active_bytes + bytes)?;
         let outcome = self.with_room(reserve).map_err(|e| self.or_poison(e));
@@ -237,12 +240,22 @@ impl Engine {
         outcome
     }
 
-    /// What a commit needs on the disk, once more if others gave room back: removed tables, or who made some.
-    fn with_room(&self, attempt: impl Fn() -> Result<()>) -> Result<()> {
-        match attempt() {
-            Err(Error::NoSpace { .. }) if self.remover.run() | self.outwait() => attempt(),
-            outcome => outcome,
+    /// What a commit needs on the disk, again if others gave room back: removed tables, or who made some.
+    pub(super) fn with_room(&self, attempt: impl Fn(Claim) -> Result<()>) -> Result<()> {
+        let mut claim = Claim::Commit;
+        for _ in 1..ROOM_TRIES {
+            let ended = self.space.reserve.ended_wants();
+            let outcome = attempt(claim);
+            if !matches!(outcome, Err(Error::NoSpace { .. })) {
+                return outcome;
+            }
+            if self.outwait() {
+                claim = Claim::Waited;
+            } else if !self.remover.run() && self.space.reserve.ended_wants() == ended {
+                return outcome;
+            }
         }
+        attempt(claim)
     }
 
     /// A failed sync is final, also one of a table that is thrown away: what else it covered is unknown.
@@ -286,7 +299,7 @@ impl Engine {
             RESERVE_MIN_BYTES => bytes,
             _ => bytes.next_multiple_of(step_bytes),
         };
-        self.with_room(|| self.space.reserve.grow(bytes, wished_bytes))
+        self.with_room(|claim| self.space.reserve.grow(bytes, wished_bytes, claim))
     }
 
     /// Gives back what the reserve holds beyond that.

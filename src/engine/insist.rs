@@ -7,8 +7,8 @@
 //! is spent, with it the dead segments that the log would use again, and it is tried again for a moment. Behind it the
 //! reserve is filled again for the next, as far as that goes.
 //!
-//! A compaction is a large merge. It gives way like the others and goes on behind them; commits that need more room than
-//! they have do not get it while it has the reserve.
+//! A compaction is a large merge: it gives way like the others and goes on behind them. It may take long, so a commit
+//! that has waited for it takes what there is, the reserve first.
 //!
 //! Invariants: nothing is taken from the reserve of a later owner of the directory; of the room of a spent reserve
 //! nothing becomes log segments but for what frees some, since a checkpoint alone gives segments back.
@@ -68,7 +68,7 @@ impl Engine {
             return outcome;
         }
         let spent = self.fs.monotonic().saturating_sub(started);
-        let _wanted = self.space.reserve.want();
+        let _wanted = self.space.reserve.want_leniently();
         self.try_again(spent, outcome, attempt)
     }
 
@@ -86,9 +86,9 @@ impl Engine {
             if self.free_room() || tries > 0 {
                 outcome = attempt();
             }
-            // Without threads in the background nobody else takes room. A close does not wait for others.
-            let alone = !self.options.background || (closed() && !closing);
-            if !is_full(&outcome) || alone {
+            // Without threads in the background only another thread's merge takes room. A close does not wait for others.
+            let alone = !self.options.background && self.merging.try_lock().is_some();
+            if !is_full(&outcome) || alone || (closed() && !closing) {
                 break;
             }
             spent += PAUSE + self.fs.monotonic().saturating_sub(started);
@@ -384,6 +384,44 @@ mod tests {
             compaction.join().unwrap().unwrap();
         });
         assert_eq!(db.stats().runs, 1);
+    }
+
+    #[test]
+    fn a_commit_tries_again_when_room_was_made_before_it_could_wait() {
+        let db = database(&SimDisk::without_history(), false);
+        let tries = std::cell::Cell::new(0);
+        let outcome = db.engine.with_room(|_| {
+            tries.set(tries.get() + 1);
+            if tries.get() == 2 {
+                return Ok(());
+            }
+            drop(db.engine.want_room());
+            Err(FULL)
+        });
+        assert!(outcome.is_ok() && tries.get() == 2, "{outcome:?} after {} tries", tries.get());
+        tries.set(0);
+        let outcome = db.engine.with_room(|_| {
+            tries.set(tries.get() + 1);
+            Err(FULL)
+        });
+        assert!(outcome.is_err() && tries.get() == 1, "nobody gave room back");
+    }
+
+    #[test]
+    fn a_compaction_on_a_full_disk_leaves_room_for_commits_and_their_checkpoint() {
+        let disk = SimDisk::without_history();
+        let db = database(&disk, true);
+        let items = db.keyspace("items").unwrap();
+        write(&items, 100, 10_000);
+        let mut tries = 0;
+        let outcome = db.engine.insist_giving_way(|| -> crate::Result<()> {
+            tries += 1;
+            // It takes too long for commits to wait to its end.
+            write(&items, 10, 10_000);
+            assert!(reserve_bytes(&disk) > 1_000_000, "as much as memory holds");
+            Err(FULL)
+        });
+        assert!(outcome.is_err() && tries > 1, "{outcome:?} after {tries} tries");
     }
 
     #[test]

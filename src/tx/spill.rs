@@ -69,6 +69,8 @@ impl WriteSet {
             return Ok(());
         }
         let engine = &self.engine;
+        // What makes room comes first.
+        engine.outwait();
         let sorted = staged.sort();
         let written = {
             let _held = engine.tenure.hold()?;
@@ -111,6 +113,8 @@ impl WriteSet {
             return Ok(());
         }
         let engine = &self.engine;
+        // What makes room comes first.
+        engine.outwait();
         let _held = engine.tenure.hold()?;
         let file_id = engine.take_file_id();
         let writer = engine.table_writer(Purpose::Spill);

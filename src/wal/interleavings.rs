@@ -12,6 +12,7 @@
 use super::flush::Reach;
 use super::group::{BLOCK_BYTES, GroupHeader};
 use super::log::Log;
+use super::reserve::Claim;
 use super::segment::segment_name;
 use super::space::{LogSpace, NewEpoch};
 use crate::error::Result;
@@ -278,7 +279,7 @@ impl Engine {
     fn place(&self, bytes: usize, applied_too_early: bool) -> Result<(Lsn, Seqno)> {
         let mut last = self.gate.lock().unwrap();
         self.log.check()?;
-        self.space.reserve(self.log.end_block(), bytes as u64, false)?;
+        self.space.reserve(self.log.end_block(), bytes as u64, Claim::Commit)?;
         let seqno = Seqno(*last + 1);
         let lsn = self.log.append(&self.space, seqno, 1, &vec![0; bytes])?;
         *last = seqno.get();

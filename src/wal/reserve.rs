@@ -32,17 +32,37 @@ pub struct Reserve {
     /// Bytes that this life knows to be allocated. Changed with the lock held.
     held_bytes: AtomicU64,
     changing: Mutex<()>,
-    /// How many ask for its room.
+    /// How many want its room, how many of them leave it to who has waited, and how many did want it.
     wanted: AtomicU64,
+    lenient: AtomicU64,
+    ended_wants: AtomicU64,
+}
+
+/// What log space and the reserve are claimed for, on a disk of which others want room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A commit.
+    Commit,
+    /// A commit that has waited: who is lenient no longer keeps it off.
+    Waited,
+    /// What frees room: nobody keeps it off.
+    Freeing,
 }
 
 /// While it lasts, commits take no room.
 #[derive(Debug)]
-pub struct Wanted<'a>(&'a AtomicU64);
+pub struct Wanted<'a> {
+    reserve: &'a Reserve,
+    lenient: bool,
+}
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        if self.lenient {
+            self.reserve.lenient.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.reserve.wanted.fetch_sub(1, Ordering::AcqRel);
+        self.reserve.ended_wants.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -55,13 +75,39 @@ impl Reserve {
             held_bytes: AtomicU64::new(0),
             changing: Mutex::new(()),
             wanted: AtomicU64::new(0),
+            lenient: AtomicU64::new(0),
+            ended_wants: AtomicU64::new(0),
         }
     }
 
     /// Asks for the room of the reserve, before it is spent.
     pub fn want(&self) -> Wanted<'_> {
         self.wanted.fetch_add(1, Ordering::AcqRel);
-        Wanted(&self.wanted)
+        Wanted { reserve: self, lenient: false }
+    }
+
+    /// As [`want`](Self::want), but a commit that has waited may take what there is.
+    pub fn want_leniently(&self) -> Wanted<'_> {
+        self.wanted.fetch_add(1, Ordering::AcqRel);
+        self.lenient.fetch_add(1, Ordering::AcqRel);
+        Wanted { reserve: self, lenient: true }
+    }
+
+    /// Whether somebody keeps such a claim off.
+    pub fn keeps_off(&self, claim: Claim) -> bool {
+        // First: who begins to be lenient in between is not counted as strict.
+        let lenient = self.lenient.load(Ordering::Acquire);
+        let wanted = self.wanted.load(Ordering::Acquire);
+        match claim {
+            Claim::Commit => wanted > 0,
+            Claim::Waited => wanted > lenient,
+            Claim::Freeing => false,
+        }
+    }
+
+    /// How many asked for it and are done.
+    pub fn ended_wants(&self) -> u64 {
+        self.ended_wants.load(Ordering::Acquire)
     }
 
     /// Whether somebody asks for it.
@@ -73,14 +119,18 @@ impl Reserve {
     ///
     /// # Errors
     /// [`Error::NoSpace`] if the disk is full, or if somebody asks for the room; it then holds what it held.
-    pub fn grow(&self, bytes: u64, wished_bytes: u64) -> Result<()> {
+    pub fn grow(&self, bytes: u64, wished_bytes: u64, claim: Claim) -> Result<()> {
         // Most commits find enough.
         if self.held_bytes.load(Ordering::Acquire) >= bytes {
             return Ok(());
         }
         let _changing = self.changing.lock();
-        if self.is_wanted() {
+        if self.keeps_off(claim) {
             return Err(NO_ROOM);
+        }
+        // Another commit may have been quicker.
+        if self.held_bytes.load(Ordering::Acquire) >= bytes {
+            return Ok(());
         }
         self.fill(bytes, wished_bytes)
     }
@@ -91,13 +141,13 @@ impl Reserve {
     /// [`Error::NoSpace`] if the disk is full; it then holds what it held.
     pub fn refill(&self, bytes: u64, wished_bytes: u64) -> Result<()> {
         let _changing = self.changing.lock();
+        if self.held_bytes.load(Ordering::Acquire) >= wished_bytes {
+            return Ok(());
+        }
         self.fill(bytes, wished_bytes)
     }
 
     fn fill(&self, bytes: u64, wished_bytes: u64) -> Result<()> {
-        if self.held_bytes.load(Ordering::Acquire) >= bytes {
-            return Ok(());
-        }
         let attempt = || -> std::io::Result<u64> {
             let file = match self.fs.open(&self.path, OpenMode::ReadWrite) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -151,7 +201,7 @@ impl Reserve {
 
 #[cfg(test)]
 mod tests {
-    use super::{RESERVE_MIN_BYTES, Reserve};
+    use super::{Claim, RESERVE_MIN_BYTES, Reserve};
     use crate::error::Error;
     use crate::fs::FileSystem;
     use crate::fs::sim::{Fault, FaultKind, OperationKind, SimDisk};
@@ -165,18 +215,18 @@ mod tests {
         let used = || disk.allocated_bytes(Path::new("/")).unwrap();
         let capacity = 8 * RESERVE_MIN_BYTES;
         disk.set_capacity(Some(capacity));
-        reserve.grow(RESERVE_MIN_BYTES, 2 * RESERVE_MIN_BYTES).unwrap();
+        reserve.grow(RESERVE_MIN_BYTES, 2 * RESERVE_MIN_BYTES, Claim::Commit).unwrap();
         assert_eq!(used(), 2 * RESERVE_MIN_BYTES);
-        reserve.grow(2 * RESERVE_MIN_BYTES, u64::MAX).unwrap();
+        reserve.grow(2 * RESERVE_MIN_BYTES, u64::MAX, Claim::Commit).unwrap();
         assert_eq!(used(), 2 * RESERVE_MIN_BYTES, "it holds that");
-        reserve.grow(7 * RESERVE_MIN_BYTES, 9 * RESERVE_MIN_BYTES).unwrap();
+        reserve.grow(7 * RESERVE_MIN_BYTES, 9 * RESERVE_MIN_BYTES, Claim::Commit).unwrap();
         assert_eq!(used(), 7 * RESERVE_MIN_BYTES, "what is needed");
-        let refused = reserve.grow(9 * RESERVE_MIN_BYTES, 16 * RESERVE_MIN_BYTES);
+        let refused = reserve.grow(9 * RESERVE_MIN_BYTES, 16 * RESERVE_MIN_BYTES, Claim::Commit);
         assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
         assert_eq!(used(), 7 * RESERVE_MIN_BYTES);
         reserve.shrink(3 * RESERVE_MIN_BYTES).unwrap();
         assert_eq!(used(), 3 * RESERVE_MIN_BYTES);
-        reserve.grow(4 * RESERVE_MIN_BYTES, 4 * RESERVE_MIN_BYTES).unwrap();
+        reserve.grow(4 * RESERVE_MIN_BYTES, 4 * RESERVE_MIN_BYTES, Claim::Commit).unwrap();
         assert_eq!(used(), 4 * RESERVE_MIN_BYTES, "it knows that it was cut");
         assert!(reserve.spend());
         assert_eq!(used(), 0);
@@ -189,7 +239,7 @@ mod tests {
         let reserve = Reserve::new(Arc::new(disk.clone()), Path::new("/"));
         let quota = FaultKind::Error(std::io::ErrorKind::QuotaExceeded);
         disk.inject(Fault::new(quota).on(OperationKind::Allocate).nth(0));
-        reserve.grow(RESERVE_MIN_BYTES, 2 * RESERVE_MIN_BYTES).unwrap();
+        reserve.grow(RESERVE_MIN_BYTES, 2 * RESERVE_MIN_BYTES, Claim::Commit).unwrap();
         assert_eq!(disk.faults_struck(), 1);
         assert_eq!(disk.allocated_bytes(Path::new("/")).unwrap(), RESERVE_MIN_BYTES);
     }
@@ -199,13 +249,16 @@ mod tests {
         let disk = SimDisk::new();
         let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
         let used = || disk.allocated_bytes(Path::new("/")).unwrap();
-        Reserve::new(fs.clone(), Path::new("/")).grow(8 << 20, 8 << 20).unwrap();
+        Reserve::new(fs.clone(), Path::new("/")).grow(8 << 20, 8 << 20, Claim::Commit).unwrap();
         disk.set_capacity(Some(9 << 20));
         // The next life knows nothing of it, and wishes for more than there is.
         let reserve = Reserve::new(fs, Path::new("/"));
         reserve.refill(RESERVE_MIN_BYTES, 10 << 20).unwrap();
         assert_eq!(used(), 8 << 20, "not cut to the least");
-        assert!(matches!(reserve.grow(10 << 20, 10 << 20), Err(Error::NoSpace { .. })));
+        assert!(matches!(
+            reserve.grow(10 << 20, 10 << 20, Claim::Commit),
+            Err(Error::NoSpace { .. })
+        ));
         assert_eq!(used(), 8 << 20);
     }
 
@@ -215,13 +268,29 @@ mod tests {
         let reserve = Reserve::new(Arc::new(disk.clone()), Path::new("/"));
         let used = || disk.allocated_bytes(Path::new("/")).unwrap();
         let wanted = reserve.want();
-        let refused = reserve.grow(RESERVE_MIN_BYTES, RESERVE_MIN_BYTES);
+        let refused = reserve.grow(RESERVE_MIN_BYTES, RESERVE_MIN_BYTES, Claim::Commit);
         assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
         assert_eq!(used(), 0);
         reserve.refill(RESERVE_MIN_BYTES, RESERVE_MIN_BYTES).unwrap();
-        reserve.grow(RESERVE_MIN_BYTES, RESERVE_MIN_BYTES).unwrap();
+        reserve.grow(RESERVE_MIN_BYTES, RESERVE_MIN_BYTES, Claim::Commit).unwrap();
         drop(wanted);
-        reserve.grow(2 * RESERVE_MIN_BYTES, 2 * RESERVE_MIN_BYTES).unwrap();
+        reserve.grow(2 * RESERVE_MIN_BYTES, 2 * RESERVE_MIN_BYTES, Claim::Commit).unwrap();
         assert_eq!(used(), 2 * RESERVE_MIN_BYTES);
+    }
+
+    #[test]
+    fn who_is_lenient_lets_those_pass_that_have_waited() {
+        let reserve = Reserve::new(Arc::new(SimDisk::new()), Path::new("/"));
+        let kept_off =
+            || [Claim::Commit, Claim::Waited, Claim::Freeing].map(|claim| reserve.keeps_off(claim));
+        assert_eq!(kept_off(), [false; 3]);
+        let lenient = reserve.want_leniently();
+        assert_eq!(kept_off(), [true, false, false]);
+        let strict = reserve.want();
+        assert_eq!(kept_off(), [true, true, false]);
+        drop(lenient);
+        assert_eq!(kept_off(), [true, true, false]);
+        drop(strict);
+        assert_eq!((kept_off(), reserve.ended_wants()), ([false; 3], 2));
     }
 }

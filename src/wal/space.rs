@@ -23,7 +23,7 @@ use super::fresh::{Fill, fresh_file};
 use super::group::BLOCK_BYTES;
 use super::ready::{Frontier, runs_low, usable_bytes};
 pub use super::ready::{NewEpoch, PreparedEpoch, Segment, Spare};
-use super::reserve::Reserve;
+use super::reserve::{Claim, Reserve};
 use super::segment::{SegmentHeader, segment_name};
 use crate::error::{Error, Result};
 use crate::fs::{self, Barrier, File, FileSystem, OpenMode};
@@ -149,7 +149,7 @@ impl LogSpace {
 
     /// The manifest names the epoch now: its segments are the log, those of the epoch before are dead.
     pub fn adopt(&self, prepared: PreparedEpoch) {
-        let _making = self.making.lock();
+        let making = self.making.lock();
         let mut state = self.state.lock();
         let PreparedEpoch { new, segments } = prepared;
         let old = std::mem::replace(&mut state.segments, segments);
@@ -157,6 +157,7 @@ impl LogSpace {
         self.retire(&mut state, old.iter().map(|segment| Spare::of(segment)));
         state.new = new;
         drop(state);
+        drop(making);
         // What cannot be copied now is held, and tried again.
         let _ = self.archive_held();
     }
@@ -202,7 +203,8 @@ impl LogSpace {
     /// # Errors
     /// [`Error::NoSpace`] if the disk is full, [`Error::Archive`] if too much log waits for a failing
     /// archive; nothing was changed.
-    pub fn reserve(&self, position: Lsn, bytes: u64, freeing: bool) -> Result<()> {
+    pub fn reserve(&self, position: Lsn, bytes: u64, claim: Claim) -> Result<()> {
+        let freeing = claim == Claim::Freeing;
         if !freeing {
             self.check_archive()?;
         }
@@ -221,7 +223,7 @@ impl LogSpace {
         }
         let _making = self.making.lock();
         while lacks() {
-            if !freeing && self.reserve.is_wanted() {
+            if self.reserve.keeps_off(claim) {
                 return Err(NO_ROOM);
             }
             // The commit waits: no zeros.

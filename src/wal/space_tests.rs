@@ -245,11 +245,11 @@ fn with_an_archive_a_dead_segment_is_held_until_its_copy_is_durable() {
     space.release(base(2)).unwrap();
     // As much as may be held stops no commit; more does, and says why.
     assert_eq!(space.held_bytes(), 2 * BYTES);
-    space.reserve(base(2).plus(BLOCK_BYTES), 8, false).unwrap();
+    space.reserve(base(2).plus(BLOCK_BYTES), 8, Claim::Commit).unwrap();
     space.add_spares(vec![spare(0)]);
-    let error = space.reserve(base(2).plus(BLOCK_BYTES), 8, false).unwrap_err();
+    let error = space.reserve(base(2).plus(BLOCK_BYTES), 8, Claim::Commit).unwrap_err();
     assert!(matches!(error, Error::Archive { held_bytes, .. } if held_bytes == 3 * BYTES));
-    space.reserve(base(2).plus(BLOCK_BYTES), 8, true).expect("what frees room goes on");
+    space.reserve(base(2).plus(BLOCK_BYTES), 8, Claim::Freeing).expect("what frees room goes on");
     disk.clear_faults();
     space.archive_held().unwrap();
     assert_eq!(disk.read_file(&copy).unwrap(), content);

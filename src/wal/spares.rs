@@ -13,7 +13,6 @@
 
 use super::archive::{copy_bytes, is_blank_from};
 use super::group::BLOCK_BYTES;
-use super::reserve::RESERVE_MIN_BYTES;
 use super::segment::is_segment_length;
 use super::space::{LogSpace, Spare, State};
 use crate::error::{Error, Result, is_no_space};
@@ -154,10 +153,9 @@ impl LogSpace {
         }
     }
 
-    /// Removes all spares and cuts the reserve to its least size (for `compact`).
+    /// Removes all spares (for `compact`).
     pub fn shrink(&self) -> Result<()> {
         self.trim(0)?;
-        self.reserve.shrink(RESERVE_MIN_BYTES)?;
         // Some file systems give the room back only when the names are gone for good.
         fs::sync_dir(&*self.fs, &self.dir, Barrier::SegmentName)
             .map_err(|e| Error::io("sync", &self.dir, e))
