@@ -2,10 +2,9 @@
 
 use crate::catalog::KeyspaceInfo;
 use crate::db::Database;
-use crate::engine::Engine;
+use crate::engine::{Applied, Engine, Writer};
 use crate::error::{Error, Result};
 use crate::options::Durability;
-use crate::recovery::apply::apply_operation;
 use crate::tx::{check_key, check_value};
 use crate::types::{KeyspaceId, Lsn, Seqno};
 use crate::wal::operation::{Operation, Operations};
@@ -99,7 +98,7 @@ impl Keyspace {
             tx.insert(self, key, value)?;
             return tx.commit_with(durability);
         }
-        self.commit_one(Operation::Put { keyspace: self.id(), key, value }, durability)
+        self.commit_one(key, Some(value), durability)
     }
 
     /// Removes a key: a transaction of its own, with the database's default durability.
@@ -110,11 +109,15 @@ impl Keyspace {
         let key = key.as_ref();
         check_key(key)?;
         let durability = self.db.engine.options.durability;
-        self.commit_one(Operation::Remove { keyspace: self.id(), key }, durability)
+        self.commit_one(key, None, durability)
     }
 
-    fn commit_one(&self, operation: Operation<'_>, durability: Durability) -> Result<Lsn> {
-        let engine = &self.db.engine;
+    fn commit_one(&self, key: &[u8], value: Option<&[u8]>, durability: Durability) -> Result<Lsn> {
+        let (engine, keyspace) = (&self.db.engine, self.id());
+        let operation = match value {
+            Some(value) => Operation::Put { keyspace, key, value },
+            None => Operation::Remove { keyspace, key },
+        };
         let applied = {
             let mut writer = engine.writer.lock();
             self.check_live(engine)?;
@@ -122,17 +125,33 @@ impl Keyspace {
             operations.clear();
             operation.encode(&mut operations);
             debug_assert_eq!(Operations::new(&operations).next(), Some(Ok(operation)));
-            let applied = engine.apply(&mut writer, &operations, false, |memtable, seqno| {
-                apply_operation(&mut memtable.writer(), seqno, &operation)
-            });
+            let applied = self.apply_one(&mut writer, &operations, key, value);
             writer.leavings.buffer = operations;
-            if let Operation::Put { keyspace, key, .. } = &operation {
-                writer.popped.inserted(*keyspace, key);
+            if value.is_some() {
+                writer.popped.inserted(keyspace, key);
             }
             applied?
         };
         engine.settle(applied, durability)?;
         Ok(applied.lsn)
+    }
+
+    /// As [`Engine::apply`]; the memory that the entry will need is on its way while the log takes it.
+    fn apply_one(
+        &self,
+        writer: &mut Writer,
+        operations: &[u8],
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Applied> {
+        let engine = &self.db.engine;
+        engine.admit(writer, operations.len(), false)?;
+        let Writer { active, last_seqno, .. } = writer;
+        let mut entries = active.writer();
+        let aimed = entries.aim(self.id(), key)?;
+        engine.place(last_seqno, operations, |seqno| {
+            entries.insert_aimed(aimed, key, seqno, value).map(drop)
+        })
     }
 
     /// An error if the handle is of another database or the keyspace was dropped before `at`.

@@ -60,18 +60,37 @@ impl Engine {
         freeing: bool,
         apply: impl FnOnce(&Memtable, Seqno) -> Result<()>,
     ) -> Result<Applied> {
+        let mut apply = Some(apply);
+        if planted(Mistake::AppliedBeforeRoom) && writer.started && !self.log.is_poisoned() {
+            let seqno = Seqno(writer.last_seqno.get() + 1);
+            apply.take().map_or(Ok(()), |apply| apply(&writer.active, seqno))?;
+        }
+        self.admit(writer, operations.len(), freeing)?;
+        let Writer { active, last_seqno, .. } = writer;
+        self.place(last_seqno, operations, |seqno| {
+            apply.map_or(Ok(()), |apply| apply(active, seqno))
+        })
+    }
+
+    /// The first half of [`Engine::apply`]: all that may fail without harm. Afterwards the active memtable is the one that
+    /// takes the commit.
+    pub fn admit(&self, writer: &mut Writer, bytes: usize, freeing: bool) -> Result<()> {
         self.check_writable()?;
         if planted(Mistake::PlacedBeforeRoom) {
             writer.last_seqno = Seqno(writer.last_seqno.get() + 1);
         }
-        let mut apply = Some(apply);
-        if planted(Mistake::AppliedBeforeRoom) && writer.started {
-            let seqno = Seqno(writer.last_seqno.get() + 1);
-            apply.take().map_or(Ok(()), |apply| apply(&writer.active, seqno))?;
-        }
-        self.make_room(writer, operations.len(), freeing)?;
+        self.make_room(writer, bytes, freeing)
+    }
+
+    /// The second half: `apply` puts the operations into the active memtable. `last_seqno` is the writer's.
+    pub fn place(
+        &self,
+        last_seqno: &mut Seqno,
+        operations: &[u8],
+        apply: impl FnOnce(Seqno) -> Result<()>,
+    ) -> Result<Applied> {
         let placed_already = u64::from(planted(Mistake::PlacedBeforeRoom));
-        let seqno = Seqno(writer.last_seqno.get() + 1 - placed_already);
+        let seqno = Seqno(last_seqno.get() + 1 - placed_already);
         let now = self.fs.now_micros();
         // From here on the commit has its place; any failure is final.
         let outcome = self.log.append(&self.space, seqno, now, operations).and_then(|lsn| {
@@ -81,7 +100,7 @@ impl Engine {
             if operations.len() >= self.options.sizes.group_bytes / STARTED_FRACTION {
                 self.log.start_write();
             }
-            apply.map_or(Ok(()), |apply| apply(&writer.active, seqno)).map(|()| lsn)
+            apply(seqno).map(|()| lsn)
         });
         let lsn = match outcome {
             Ok(lsn) => lsn,
@@ -90,7 +109,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        writer.last_seqno = seqno;
+        *last_seqno = seqno;
         self.log.mark_applied(seqno);
         self.counters.commits.add_alone(1);
         Ok(Applied { seqno, lsn })

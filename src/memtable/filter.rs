@@ -5,11 +5,12 @@
 //! newcomers, so that nothing is ever built anew while a commit waits. About one absent key in a hundred
 //! passes each full generation.
 //!
-//! Invariant: bits are set before `Writer::insert` returns, and never cleared. A reader learns of a seqno
+//! Invariant: bits are set before an insertion returns, and never cleared. A reader learns of a seqno
 //! after that, so whoever is entitled to see an entry sees its bits.
 
 use crate::hash::key_hash;
 use crate::memory::{OutOfMemory, Zeros};
+use crate::prefetch;
 use crate::types::KeyspaceId;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,11 +56,19 @@ impl Filter {
         self.generations[0].get_or_init(|| words);
     }
 
-    /// Adds a key; `before` is the number of keys before it. For the one writer, once it is on.
+    /// Adds the key with this hash; `before` is the number of keys before it. For the one writer, once it is on.
     #[inline]
-    pub fn add(&self, keyspace: KeyspaceId, key: &[u8], before: u64) {
+    pub fn add(&self, hash: u64, before: u64) {
         if let Some(words) = self.generation_for(before) {
-            set(words, key_hash(keyspace, key));
+            set(words, hash);
+        }
+    }
+
+    /// Asks for what [`Filter::add`] will need.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(words) = self.generations.iter().map_while(OnceLock::get).last() {
+            prefetch::line(word(words, hash));
         }
     }
 

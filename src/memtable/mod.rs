@@ -25,6 +25,7 @@
 //!    it did carries its seqno.
 
 mod arena;
+mod batch;
 mod cursor;
 mod directory;
 mod fill;
@@ -44,6 +45,7 @@ mod speed;
 #[cfg(test)]
 mod tests;
 
+pub use batch::{Batch, NewEntry};
 pub use cursor::MemtableCursor;
 pub use pool::ChunkPool;
 pub use tree::Prior;
@@ -262,7 +264,7 @@ impl Default for Memtable {
     }
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     /// Inserts a version of a key (`None`: a tombstone) and says what the memtable had of it before.
     pub fn insert(
         &mut self,
@@ -271,22 +273,40 @@ impl Writer<'_> {
         seqno: Seqno,
         value: Option<&[u8]>,
     ) -> Result<Prior> {
-        check_len("key length", key.len(), MAX_KEY_BYTES)?;
-        check_len("value length", value.map_or(0, <[u8]>::len), MAX_VALUE_BYTES)?;
-        let Memtable { directory, filter, counts, .. } = self.memtable;
-        let place = directory.get_or_add(keyspace)?;
+        check_entry(key, value)?;
+        let place = self.memtable.directory.get_or_add(keyspace)?;
+        self.insert_alone(place, key, None, seqno, value)
+    }
+
+    /// Inserts a version of a key of bounded length. `hash` is its [`key_hash`], if known.
+    #[inline]
+    fn insert_alone(
+        &mut self,
+        place: &'a Keyspace,
+        key: &[u8],
+        hash: Option<u64>,
+        seqno: Seqno,
+        value: Option<&[u8]>,
+    ) -> Result<Prior> {
         let finger = Some(&place.finger);
         let prior = place.entries.insert(&mut self.arena, finger, key, seqno, value)?;
+        Ok(self.inserted(place, key, hash, prior))
+    }
+
+    /// Counts a version, and adds a new key to the filter.
+    #[inline]
+    fn inserted(&self, place: &Keyspace, key: &[u8], hash: Option<u64>, prior: Prior) -> Prior {
+        let Memtable { directory, filter, counts, .. } = self.memtable;
         add(&counts.entries, 1);
         if prior == Prior::Absent {
             let keys = add(&counts.keys, 1);
             if filter.is_on() {
-                filter.add(keyspace, key, keys - 1);
+                filter.add(hash.unwrap_or_else(|| key_hash(place.id, key)), keys - 1);
             } else if keys == FILTER_FROM_KEYS {
                 filter.start(directory.iter().flat_map(Keyspace::keys));
             }
         }
-        Ok(prior)
+        prior
     }
 
     /// Puts a tombstone on each key of the range that has a value here, and hides the range in all layers
@@ -327,6 +347,11 @@ fn add(number: &AtomicU64, more: u64) -> u64 {
     let sum = number.load(Ordering::Relaxed) + more;
     number.store(sum, Ordering::Relaxed);
     sum
+}
+
+fn check_entry(key: &[u8], value: Option<&[u8]>) -> Result<()> {
+    check_len("key length", key.len(), MAX_KEY_BYTES)?;
+    check_len("value length", value.map_or(0, <[u8]>::len), MAX_VALUE_BYTES)
 }
 
 fn check_len(what: &'static str, found: usize, limit: usize) -> Result<()> {

@@ -22,7 +22,8 @@
 //!    has the child that belongs to that order.
 
 use super::link::{Either, EitherLink};
-use super::record::{Record, RecordLink, prefetch};
+use super::record::{Record, RecordLink};
+use crate::prefetch::line;
 use std::cmp::Ordering as KeyOrdering;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -189,11 +190,18 @@ impl Keys {
         self.search_run(order, rest, index, run)
     }
 
+    /// Whether the key at `index` of `order`, if there is one, is certainly behind `key`.
+    #[inline]
+    pub fn is_before(&self, order: Order, index: usize, key: &[u8]) -> bool {
+        let rest = key.get(self.prefix_bytes()..).unwrap_or_default();
+        index == order.count() || head_of(rest) < self.head(order, index)
+    }
+
     /// Asks for the cache lines that a search will need after the heads.
     #[inline]
     pub fn prefetch_records(&self) {
-        prefetch(&raw const self.records[1]);
-        prefetch(&raw const self.records[9]);
+        line(&self.records[1]);
+        line(&self.records[9]);
     }
 
     /// Asks for the records themselves.
@@ -227,12 +235,32 @@ impl Keys {
 }
 
 impl Leaf {
+    /// Asks for all of it.
+    #[inline]
+    pub fn prefetch(&self) {
+        let Keys { order, heads, records, .. } = &self.keys;
+        line(order);
+        line(&heads[6]);
+        line(&heads[14]);
+        line(&records[7]);
+    }
+
     pub fn new(prefix_bytes: usize) -> Leaf {
         Leaf { keys: Keys::new(prefix_bytes) }
     }
 }
 
 impl Inner {
+    /// Asks for all of it but the records.
+    #[inline]
+    pub fn prefetch(&self) {
+        let Keys { order, heads, .. } = &self.keys;
+        line(order);
+        line(&heads[6]);
+        line(&heads[14]);
+        self.prefetch_children();
+    }
+
     pub fn new(prefix_bytes: usize) -> Inner {
         Inner {
             keys: Keys::new(prefix_bytes),
@@ -244,8 +272,8 @@ impl Inner {
     /// Asks for the cache lines of the child links.
     #[inline]
     pub fn prefetch_children(&self) {
-        prefetch(&raw const self.first_child);
-        prefetch(&raw const self.children[8]);
+        line(&self.first_child);
+        line(&self.children[8]);
     }
 
     /// The child at `index`, 0 up to the number of separators.

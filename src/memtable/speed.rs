@@ -1,7 +1,8 @@
 //! Quick looks at speed, not run by default:
 //! `cargo test --release --lib memtable::speed -- --ignored --nocapture --test-threads 1`.
 
-use super::Memtable;
+use super::tests::aimed;
+use super::{Batch, Memtable, NewEntry};
 use crate::cursor::Cursor;
 use crate::types::{KeyspaceId, Seqno};
 use std::collections::BTreeMap;
@@ -128,6 +129,43 @@ fn by_key_set() {
              miss {miss:4.0} (tree {tree_miss:4.0})  next {next:5.1}  prev {prev:5.1} ns; \
              memory {overhead:.2} x payload"
         );
+    }
+}
+
+/// The three ways to insert: new keys and all of them again, scattered and in order, and one key for ever.
+#[test]
+#[ignore = "a benchmark"]
+fn by_way() {
+    let count = 200_000;
+    black_box(vec![1u8; 1 << 30]);
+    let insert = |way: &str, memtable: &Memtable, keys: &[Vec<u8>], seqno| {
+        let (mut writer, mut batch) = (memtable.writer(), Batch::new());
+        for key in keys {
+            let entry = NewEntry { keyspace: SPACE, key, value: Some(&VALUE) };
+            match way {
+                "alone" => writer.insert(SPACE, key, seqno, Some(&VALUE)).map(drop).unwrap(),
+                "batch" => batch.push(&mut writer, seqno, entry).unwrap(),
+                _ => aimed(&mut writer, seqno, entry).map(drop).unwrap(),
+            }
+        }
+        batch.insert(&mut writer, seqno).unwrap();
+    };
+    for (name, key) in KEY_SETS {
+        let scattered: Vec<_> = (0..count).map(key).collect();
+        let mut sorted = scattered.clone();
+        sorted.sort();
+        for way in ["alone", "batch", "aimed"] {
+            let memtable = Memtable::new();
+            let run = |keys: &[Vec<u8>], seqno| {
+                per_item(count, || insert(way, &memtable, keys, Seqno(seqno)))
+            };
+            let (new, again, in_order) = (run(&scattered, 1), run(&scattered, 2), run(&sorted, 3));
+            let one = vec![sorted[count as usize / 2].clone(); count as usize];
+            let one = run(&one, 4);
+            println!(
+                "{name:16} {way:8} new {new:4.0}  again {again:4.0}  in order {in_order:4.0}  one key {one:4.0} ns"
+            );
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use super::filter::Filter;
 use super::link::Either;
 use super::node::Order;
 use super::walk::Bounds;
-use super::{Memtable, Prior};
+use super::{Memtable, NewEntry, Prior, Writer};
 use crate::cursor::{Cursor, RangeTombstone};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::hash::key_hash;
 use crate::types::{KeyspaceId, MAX_KEY_BYTES, Seqno};
 use model::{Model, check_cursor};
@@ -47,6 +47,12 @@ impl Drop for Seed {
             eprintln!("failed: {} with seed {}", self.0, self.1);
         }
     }
+}
+
+/// Inserts in two steps.
+pub(super) fn aimed(writer: &mut Writer<'_>, seqno: Seqno, entry: NewEntry<'_>) -> Result<Prior> {
+    let aimed = writer.aim(entry.keyspace, entry.key)?;
+    writer.insert_aimed(aimed, entry.key, seqno, entry.value)
 }
 
 /// Miri is some thousand times slower.
@@ -248,7 +254,11 @@ fn failed_insertion_changes_nothing() {
             // Each allocation that this insertion makes fails once.
             for fails_in in 0.. {
                 memtable.arena.fails_in.store(fails_in, Ordering::Relaxed);
-                let outcome = memtable.writer().insert(SPACE, &key, seqno, Some(b"value"));
+                let entry = NewEntry { keyspace: SPACE, key: &key, value: Some(b"value") };
+                let outcome = match step % 2 {
+                    0 => memtable.writer().insert(SPACE, &key, seqno, entry.value),
+                    _ => aimed(&mut memtable.writer(), seqno, entry),
+                };
                 memtable.arena.fails_in.store(usize::MAX, Ordering::Relaxed);
                 match outcome {
                     Ok(prior) => {
@@ -273,7 +283,7 @@ fn filter_knows_all_keys_and_few_others() {
     let count = scaled(40_000);
     filter.start((0..0).map(|_: u64| (SPACE, b"".as_slice())));
     for number in 0..count {
-        filter.add(SPACE, &number.to_le_bytes(), number);
+        filter.add(key_hash(SPACE, &number.to_le_bytes()), number);
     }
     assert!((0..count).all(|number| filter.may_contain(key_hash(SPACE, &number.to_le_bytes()))));
     let other = (count..2 * count)

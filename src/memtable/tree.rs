@@ -86,6 +86,20 @@ impl Tree {
         }
     }
 
+    /// Inserts a version of a key that belongs into `leaf`, a leaf of this tree; `None` if it is full. Splits nothing, so
+    /// that the finger may stay where it is.
+    #[inline]
+    pub fn insert_into<'a>(
+        &'a self,
+        arena: &mut ArenaWriter<'a>,
+        leaf: &'a Leaf,
+        key: &[u8],
+        seqno: Seqno,
+        value: Option<&[u8]>,
+    ) -> Result<Option<Prior>, OutOfMemory> {
+        Ok(put(arena, leaf, key, seqno, value)?.ok())
+    }
+
     /// Puts a tombstone on each key from `start` to before `end` that has a value; says how many.
     pub fn delete_range<'a>(
         &'a self,

@@ -13,7 +13,7 @@ use crate::catalog::Catalog;
 use crate::checkpoint::write::TableWriter;
 use crate::cursor::RangeTombstone;
 use crate::error::{Error, Result};
-use crate::memtable::{Memtable, Writer};
+use crate::memtable::{Batch, Memtable, NewEntry};
 use crate::table::TableMeta;
 use crate::types::{FileId, Seqno};
 use crate::view::{Layer, LiveTable, MemoryLayer, Run, runs_of};
@@ -209,7 +209,7 @@ pub enum ApplyError {
 }
 
 /// Applies a transaction's operations to a memtable; those that are not about entries go to `other`. Commits and
-/// replay share it; a commit of one operation begins with [`apply_operation`].
+/// replay share it. After a fault, all operations before it are applied.
 pub fn apply_operations(
     memtable: &Memtable,
     seqno: Seqno,
@@ -217,37 +217,58 @@ pub fn apply_operations(
     other: &mut dyn FnMut(&Operation<'_>) -> Result<()>,
 ) -> Result<(), ApplyError> {
     let mut writer = memtable.writer();
+    let mut batch = Batch::new();
+    let mut outcome = Ok(());
     for operation in Operations::new(operations) {
-        let operation = operation.map_err(ApplyError::Fault)?;
-        let applied = match &operation {
-            Operation::Put { .. } | Operation::Remove { .. } | Operation::RemoveRange { .. } => {
-                apply_operation(&mut writer, seqno, &operation)
+        let applied = match operation {
+            Ok(Operation::Put { keyspace, key, value }) => {
+                batch.push(&mut writer, seqno, NewEntry { keyspace, key, value: Some(value) })
             }
-            other_kind => other(other_kind),
+            Ok(Operation::Remove { keyspace, key }) => {
+                batch.push(&mut writer, seqno, NewEntry { keyspace, key, value: None })
+            }
+            Ok(Operation::RemoveRange { keyspace, start, end }) => {
+                let end = end.map(<[u8]>::to_vec);
+                let tombstone = RangeTombstone { start: start.to_vec(), end };
+                let before = batch.insert(&mut writer, seqno);
+                before.and_then(|()| writer.delete_range(keyspace, tombstone, seqno))
+            }
+            Ok(other_kind) => other(&other_kind),
+            Err(fault) => {
+                outcome = Err(ApplyError::Fault(fault));
+                break;
+            }
         };
         applied.map_err(ApplyError::Failed)?;
     }
-    Ok(())
+    batch.insert(&mut writer, seqno).map_err(ApplyError::Failed)?;
+    outcome
 }
 
-/// Applies an operation to a memtable; nothing happens unless it is about entries.
-#[inline]
-pub fn apply_operation(
-    writer: &mut Writer<'_>,
-    seqno: Seqno,
-    operation: &Operation<'_>,
-) -> Result<()> {
-    match *operation {
-        Operation::Put { keyspace, key, value } => {
-            writer.insert(keyspace, key, seqno, Some(value)).map(drop)
+#[cfg(test)]
+mod tests {
+    use super::{ApplyError, apply_operations};
+    use crate::memtable::Memtable;
+    use crate::types::{KeyspaceId, Seqno};
+    use crate::wal::operation::Operation;
+
+    /// Salvage keeps what comes before an operation that cannot be read, and says so.
+    #[test]
+    fn what_comes_before_a_fault_is_applied() {
+        for count in [0_u8, 1, 2, 15, 16, 17, 40] {
+            let mut operations = Vec::new();
+            for number in 0..count {
+                let (keyspace, key) = (KeyspaceId(1), [number]);
+                Operation::Put { keyspace, key: &key, value: b"v" }.encode(&mut operations);
+            }
+            operations.push(0xFF);
+            let memtable = Memtable::new();
+            let outcome = apply_operations(&memtable, Seqno(1), &operations, &mut |_| Ok(()));
+            assert!(matches!(outcome, Err(ApplyError::Fault(_))));
+            for number in 0..count {
+                let entry = memtable.get(KeyspaceId(1), &[number], Seqno(1));
+                assert_eq!(entry.unwrap().value, Some(b"v".as_slice()), "{number} of {count}");
+            }
         }
-        Operation::Remove { keyspace, key } => writer.insert(keyspace, key, seqno, None).map(drop),
-        Operation::RemoveRange { keyspace, start, end } => {
-            let tombstone = RangeTombstone { start: start.to_vec(), end: end.map(<[u8]>::to_vec) };
-            writer.delete_range(keyspace, tombstone, seqno)
-        }
-        Operation::CreateKeyspace { .. }
-        | Operation::DropKeyspace { .. }
-        | Operation::InstallTable { .. } => Ok(()),
     }
 }

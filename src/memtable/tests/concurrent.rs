@@ -1,8 +1,8 @@
 //! One writer and two readers at a time. Readers learn a seqno from an atomic and check all that they see.
 
-use super::{Random, SPACE};
+use super::{Random, SPACE, aimed};
 use crate::cursor::{Cursor, RangeTombstone};
-use crate::memtable::Memtable;
+use crate::memtable::{Batch, Memtable, NewEntry};
 use crate::types::Seqno;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -60,11 +60,18 @@ fn readers_see_whole_batches_beside_a_writer() {
                 })
             });
             for batch in 1..=batches {
-                let mut writer = memtable.writer();
-                for number in 0..keys_at(batch) {
-                    let value = batch.to_le_bytes();
-                    writer.insert(SPACE, &key(number, random), Seqno(batch), Some(&value)).unwrap();
+                let (mut writer, value) = (memtable.writer(), u64::to_le_bytes(batch));
+                let keys: Vec<_> = (0..keys_at(batch)).map(|number| key(number, random)).collect();
+                let (mut entries, value) = (Batch::new(), Some(value.as_slice()));
+                for key in &keys {
+                    let entry = NewEntry { keyspace: SPACE, key, value };
+                    match batch % 3 {
+                        0 => writer.insert(SPACE, key, Seqno(batch), value).map(drop).unwrap(),
+                        1 => entries.push(&mut writer, Seqno(batch), entry).unwrap(),
+                        _ => aimed(&mut writer, Seqno(batch), entry).map(drop).unwrap(),
+                    }
                 }
+                entries.insert(&mut writer, Seqno(batch)).unwrap();
                 drop(writer);
                 published.store(batch, Ordering::Release);
             }
@@ -109,7 +116,9 @@ fn readers_miss_nothing_while_nodes_split() {
                 })
             });
             for number in 1..=count {
-                memtable.writer().insert(SPACE, &key(number), Seqno(number), Some(b"v")).unwrap();
+                let key = &key(number);
+                let entry = NewEntry { keyspace: SPACE, key, value: Some(b"v") };
+                aimed(&mut memtable.writer(), Seqno(number), entry).unwrap();
                 published.store(number, Ordering::Release);
             }
             join(readers);

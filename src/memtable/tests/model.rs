@@ -1,8 +1,8 @@
 //! A model that is plainly right, and random histories that both must agree on at every seqno.
 
-use super::{KEY_SETS, Key, Random, Seed, scaled};
+use super::{KEY_SETS, Key, Random, Seed, aimed, scaled};
 use crate::cursor::{Cursor, RangeTombstone};
-use crate::memtable::{Memtable, MemtableCursor, Prior};
+use crate::memtable::{Batch, Memtable, MemtableCursor, NewEntry, Prior};
 use crate::types::{KeyspaceId, Seqno};
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
@@ -180,11 +180,38 @@ fn run_model(draw: fn(&mut Random) -> Key, seed: u64, steps: u64, with_ranges: b
             let range = RangeTombstone { start: draw(random), end };
             model.delete_range(space, &range, seqno);
             memtable.writer().delete_range(space, range, seqno).unwrap();
+        } else if random.below(8) == 0 {
+            let value = vec![step as u8; random.below(60) as usize];
+            let mut keys: Vec<Key> = (0..random.below(40)).map(|_| draw(random)).collect();
+            let order = random.below(3);
+            match order {
+                0 => keys.sort(),
+                1 => keys.sort_by(|a, b| b.cmp(a)),
+                _ => {}
+            }
+            let mut entries: Vec<(KeyspaceId, Key, Option<&[u8]>)> = Vec::new();
+            for key in keys {
+                let other = order == 2 && random.below(9) == 0;
+                let space = if other { KeyspaceId(3) } else { space };
+                entries.push((space, key, (random.below(5) != 0).then_some(value.as_slice())));
+            }
+            let (mut writer, mut batch) = (memtable.writer(), Batch::new());
+            for (keyspace, key, value) in &entries {
+                let entry = NewEntry { keyspace: *keyspace, key, value: *value };
+                batch.push(&mut writer, seqno, entry).unwrap();
+                model.insert(*keyspace, key, seqno, *value);
+            }
+            batch.insert(&mut writer, seqno).unwrap();
         } else {
             let key = draw(random);
             let value = (random.below(5) != 0).then(|| vec![step as u8; random.below(60) as usize]);
-            let prior = memtable.writer().insert(space, &key, seqno, value.as_deref()).unwrap();
-            assert_eq!(prior, model.insert(space, &key, seqno, value.as_deref()));
+            let (mut writer, value) = (memtable.writer(), value.as_deref());
+            let prior = match random.below(2) {
+                0 => writer.insert(space, &key, seqno, value),
+                _ => aimed(&mut writer, seqno, NewEntry { keyspace: space, key: &key, value }),
+            };
+            let prior = prior.unwrap();
+            assert_eq!(prior, model.insert(space, &key, seqno, value));
         }
         let (key, at) = (draw(random), Seqno(random.below(seqno.0 + 2)));
         let seen = memtable.get(space, &key, at).map(|entry| (entry.seqno, entry.value));
