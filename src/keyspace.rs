@@ -136,7 +136,7 @@ impl Keyspace {
         Ok(applied.lsn)
     }
 
-    /// As [`Engine::apply`]; the memory that the entry will need is on its way while the log takes it.
+    /// Commits one entry. The memory that it will need is on its way while the log takes it.
     fn apply_one(
         &self,
         writer: &mut Writer,
@@ -149,9 +149,7 @@ impl Keyspace {
         let Writer { active, last_seqno, .. } = writer;
         let mut entries = active.writer();
         let aimed = entries.aim(self.id(), key)?;
-        engine.place(last_seqno, operations, |seqno| {
-            entries.insert_aimed(aimed, key, seqno, value).map(drop)
-        })
+        engine.place(last_seqno, operations, |seqno| aimed.insert(seqno, value).map(drop))
     }
 
     /// An error if the handle is of another database or the keyspace was dropped before `at`.

@@ -72,7 +72,7 @@ impl Engine {
         })
     }
 
-    /// The first half of [`Engine::apply`]: all that may fail without harm. Afterwards the active memtable is the one that
+    /// The first half of [`Engine::apply`]: makes room, and places nothing. Afterwards the active memtable is the one that
     /// takes the commit.
     pub fn admit(&self, writer: &mut Writer, bytes: usize, freeing: bool) -> Result<()> {
         self.check_writable()?;

@@ -9,7 +9,7 @@
 //! | log, log space | see [`crate::wal`] | |
 //!
 //! Lock order: `closing` → gate → `merging` → `flushing` → manifest → `view_change` → pending →
-//! `flush_failure` → log and space. A thread that holds a later one never takes an earlier one. The tenure is
+//! `flush_failure` → the active memtable's writer → log and space. A thread that holds a later one never takes an earlier one. The tenure is
 //! no lock: whoever holds it takes none but those of log and space.
 
 mod close;

@@ -18,6 +18,7 @@
 use super::directory::Keyspace;
 use super::link::Either;
 use super::node::{Inner, Leaf, Node, Order};
+use super::tree::insert_into;
 use super::walk::Bounds;
 use super::{Prior, Writer, check_entry};
 use crate::error::Result;
@@ -25,8 +26,8 @@ use crate::hash::key_hash;
 use crate::types::{KeyspaceId, Seqno};
 use std::ptr;
 
-/// Entries that go down together, at the most: some more than the processor has misses under way at a time.
-pub const BATCH: usize = 16;
+/// Entries that go down together, at the most.
+const BATCH: usize = 16;
 
 /// A version to be inserted.
 #[derive(Clone, Copy, Debug)]
@@ -37,51 +38,80 @@ pub struct NewEntry<'e> {
     pub value: Option<&'e [u8]>,
 }
 
-/// Entries that wait for others.
-#[derive(Debug)]
-pub struct Batch<'e> {
+/// Entries of one seqno that wait for others. After an error some of them may have been inserted, and none is tried
+/// again.
+pub struct Batch<'w, 'm, 'e> {
+    writer: &'w mut Writer<'m>,
+    seqno: Seqno,
     entries: [NewEntry<'e>; BATCH],
     count: usize,
 }
 
-impl<'e> Batch<'e> {
+impl<'w, 'm, 'e> Batch<'w, 'm, 'e> {
     /// None yet.
-    pub const fn new() -> Batch<'e> {
+    pub fn new(writer: &'w mut Writer<'m>, seqno: Seqno) -> Self {
         const NONE: NewEntry<'_> = NewEntry { keyspace: KeyspaceId(0), key: &[], value: None };
-        Batch { entries: [NONE; BATCH], count: 0 }
+        Batch { writer, seqno, entries: [NONE; BATCH], count: 0 }
     }
 
     /// Adds an entry; inserts all if that makes them enough.
     #[inline]
-    pub fn push(
-        &mut self,
-        writer: &mut Writer<'_>,
-        seqno: Seqno,
-        entry: NewEntry<'e>,
-    ) -> Result<()> {
+    pub fn push(&mut self, entry: NewEntry<'e>) -> Result<()> {
         self.entries[self.count] = entry;
         self.count += 1;
-        if self.count == BATCH { self.insert(writer, seqno) } else { Ok(()) }
+        if self.count == BATCH { self.writer().map(drop) } else { Ok(()) }
     }
 
-    /// Inserts what is left.
-    pub fn insert(&mut self, writer: &mut Writer<'_>, seqno: Seqno) -> Result<()> {
+    /// Inserts all that wait; gives the writer for what must come behind them.
+    pub fn writer(&mut self) -> Result<&mut Writer<'m>> {
         let count = std::mem::take(&mut self.count);
-        writer.insert_batch(seqno, &self.entries[..count])
+        self.writer.insert_batch(self.seqno, &self.entries[..count])?;
+        Ok(self.writer)
+    }
+
+    /// Inserts all that wait.
+    pub fn finish(mut self) -> Result<()> {
+        self.writer().map(drop)
     }
 }
 
-/// Where an entry of a batch belongs.
+/// Where a key belongs. Holds the writer, so that it still does when the key is inserted.
+pub struct Aimed<'w, 'm, 'k> {
+    writer: &'w mut Writer<'m>,
+    place: &'m Keyspace,
+    key: &'k [u8],
+    /// Unless the keyspace's finger is on it.
+    leaf: Option<(&'m Leaf, Bounds<'m>)>,
+    /// If it is known.
+    hash: Option<u64>,
+}
+
+impl Aimed<'_, '_, '_> {
+    /// Inserts a version of the key.
+    pub fn insert(self, seqno: Seqno, value: Option<&[u8]>) -> Result<Prior> {
+        let Aimed { writer, place, key, leaf, hash } = self;
+        check_entry(key, value)?;
+        if let Some((leaf, bounds)) = leaf
+            && let Some(prior) = insert_into(&mut writer.arena, leaf, key, seqno, value)?
+        {
+            place.finger.point_to(leaf, bounds, false);
+            return Ok(writer.inserted(place, key, hash, prior));
+        }
+        writer.insert_alone(place, key, hash, seqno, value)
+    }
+}
+
+/// The way of an entry of a batch.
 #[derive(Clone, Copy)]
-struct Target<'a> {
+struct Way<'a> {
     place: &'a Keyspace,
-    /// The next node on its way; `None`: it is inserted as if alone.
+    /// The next node on it; `None`: the entry is inserted as if alone.
     node: Option<Node<'a>>,
     /// If it is known.
     hash: Option<u64>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> Way<'a> {
     fn leaf(&self) -> Option<&'a Leaf> {
         match self.node? {
             Either::Left(leaf) => Some(leaf),
@@ -90,116 +120,71 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Where a key belongs, for the next insertion.
-#[derive(Clone, Copy)]
-pub struct Aimed<'a> {
-    place: &'a Keyspace,
-    /// Unless the keyspace's finger is on it.
-    leaf: Option<(&'a Leaf, Bounds<'a>)>,
-    /// If it is known.
-    hash: Option<u64>,
-}
-
-impl<'a> Writer<'a> {
+impl<'m> Writer<'m> {
     /// Finds where a key belongs, and asks for the memory of that leaf.
-    pub fn aim(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Aimed<'a>> {
+    pub fn aim<'w, 'k>(
+        &'w mut self,
+        keyspace: KeyspaceId,
+        key: &'k [u8],
+    ) -> Result<Aimed<'w, 'm, 'k>> {
         let place = self.memtable.directory.get_or_add(keyspace)?;
         if place.finger.leaf_of(key).is_some() {
-            return Ok(Aimed { place, leaf: None, hash: None });
+            return Ok(Aimed { writer: self, place, key, leaf: None, hash: None });
         }
-        let hash = self.hash(keyspace, key);
-        let (mut node, mut bounds) = (place.entries.root(), Bounds::default());
-        while let Some(Either::Right(inner)) = node {
-            inner.keys.prefetch_records();
-            inner.prefetch_children();
-            let order = inner.keys.order();
-            let index = inner.keys.search(order, key).child();
-            bounds = bounds.of_child(inner, order, index);
-            node = Some(inner.child(order, index));
+        let hash = Some(self.hash_ahead(keyspace, key));
+        let leaf = place.entries.leaf_for(key);
+        if let Some((leaf, _)) = leaf {
+            leaf.prefetch();
         }
-        let leaf = match node {
-            Some(Either::Left(leaf)) => {
-                leaf.prefetch();
-                Some((leaf, bounds))
-            }
-            _ => None,
-        };
-        Ok(Aimed { place, leaf, hash })
-    }
-
-    /// Inserts a version of the key at which was aimed, with the same writer and nothing inserted since.
-    pub fn insert_aimed(
-        &mut self,
-        aimed: Aimed<'a>,
-        key: &[u8],
-        seqno: Seqno,
-        value: Option<&[u8]>,
-    ) -> Result<Prior> {
-        check_entry(key, value)?;
-        let Aimed { place, leaf, hash } = aimed;
-        let fitting = match leaf {
-            Some((leaf, bounds)) => {
-                let arena = &mut self.arena;
-                place.entries.insert_into(arena, leaf, key, seqno, value)?.inspect(|_| {
-                    place.finger.point_to(leaf, bounds, false);
-                })
-            }
-            None => None,
-        };
-        match fitting {
-            Some(prior) => Ok(self.inserted(place, key, hash, prior)),
-            None => self.insert_alone(place, key, hash, seqno, value),
-        }
+        Ok(Aimed { writer: self, place, key, leaf, hash })
     }
 
     /// The hash of a key. What the filter will need of it is asked for.
-    fn hash(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<u64> {
+    fn hash_ahead(&self, keyspace: KeyspaceId, key: &[u8]) -> u64 {
         let hash = key_hash(keyspace, key);
         self.memtable.filter.prefetch(hash);
-        Some(hash)
+        hash
     }
 
     /// Inserts versions, at most [`BATCH`], in their order.
     fn insert_batch(&mut self, seqno: Seqno, entries: &[NewEntry<'_>]) -> Result<()> {
         let Some(first) = entries.first() else { return Ok(()) };
         let place = self.memtable.directory.get_or_add(first.keyspace)?;
-        let order = KeyOrder::of(entries);
+        let direction = Direction::of(entries);
         let is_on_finger = place.finger.leaf_of(first.key).is_some();
-        if entries.len() == 1 || (is_on_finger && order != KeyOrder::None) {
+        if entries.len() == 1 || (is_on_finger && direction != Direction::None) {
             return entries.iter().try_for_each(|entry| {
                 self.insert(entry.keyspace, entry.key, seqno, entry.value).map(drop)
             });
         }
-        let mut targets = [Target { place, node: None, hash: None }; BATCH];
-        let targets = &mut targets[..entries.len()];
-        for (target, entry) in targets.iter_mut().zip(entries) {
+        let mut ways = [Way { place, node: None, hash: None }; BATCH];
+        let ways = &mut ways[..entries.len()];
+        for (way, entry) in ways.iter_mut().zip(entries) {
             check_entry(entry.key, entry.value)?;
-            target.place = self.memtable.directory.get_or_add(entry.keyspace)?;
-            if target.place.finger.leaf_of(entry.key).is_none() {
-                target.node = target.place.entries.root();
-                target.hash = self.hash(entry.keyspace, entry.key);
+            way.place = self.memtable.directory.get_or_add(entry.keyspace)?;
+            if way.place.finger.leaf_of(entry.key).is_none() {
+                way.node = way.place.entries.root();
+                way.hash = Some(self.hash_ahead(entry.keyspace, entry.key));
             }
         }
-        descend(targets, entries, order);
-        if let (KeyOrder::Up | KeyOrder::Down, [.., last_but_one, last]) = (order, &mut *targets)
+        descend(ways, entries, direction);
+        if let [.., last_but_one, last] = &mut *ways
             && let (Some(leaf), Some(other)) = (last.leaf(), last_but_one.leaf())
             && ptr::eq(leaf, other)
+            && direction != Direction::None
         {
             // Several in one leaf: alone, they put the finger on it, for the next batch.
             (last.node, last_but_one.node) = (None, None);
         }
         for (index, entry) in entries.iter().enumerate() {
-            let target = targets[index];
-            let (place, hash) = (target.place, target.hash);
-            if let Some(leaf) = target.leaf() {
+            let Way { place, hash, .. } = ways[index];
+            if let Some(leaf) = ways[index].leaf() {
                 let arena = &mut self.arena;
-                let fitting =
-                    place.entries.insert_into(arena, leaf, entry.key, seqno, entry.value)?;
-                if let Some(prior) = fitting {
+                if let Some(prior) = insert_into(arena, leaf, entry.key, seqno, entry.value)? {
                     self.inserted(place, entry.key, hash, prior);
                     continue;
                 }
-                forget(targets, leaf);
+                forget(ways, leaf);
             }
             self.insert_alone(place, entry.key, hash, seqno, entry.value)?;
         }
@@ -207,43 +192,43 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The order of a batch's keys, all of one keyspace.
+/// How the keys of a batch follow one another, if all are of one keyspace.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum KeyOrder {
+enum Direction {
     Up,
     Down,
-    /// None, or of several keyspaces.
+    /// Neither, or of several keyspaces.
     None,
 }
 
-impl KeyOrder {
-    fn of(entries: &[NewEntry<'_>]) -> KeyOrder {
+impl Direction {
+    fn of(entries: &[NewEntry<'_>]) -> Direction {
         // Scattered keys are found out with the first few.
         if entries.is_sorted_by(|a, b| a.keyspace == b.keyspace && a.key <= b.key) {
-            KeyOrder::Up
+            Direction::Up
         } else if entries.is_sorted_by(|a, b| a.keyspace == b.keyspace && a.key >= b.key) {
-            KeyOrder::Down
+            Direction::Down
         } else {
-            KeyOrder::None
+            Direction::None
         }
     }
 }
 
 /// Takes each to the leaf in which its key is or belongs.
-fn descend(targets: &mut [Target<'_>], entries: &[NewEntry<'_>], key_order: KeyOrder) {
+fn descend(ways: &mut [Way<'_>], entries: &[NewEntry<'_>], direction: Direction) {
     let mut is_below = true;
     while is_below {
         is_below = false;
         let mut last: Option<(&Inner, Order, usize)> = None;
-        for (target, entry) in targets.iter_mut().zip(entries) {
-            let Some(Either::Right(inner)) = target.node else {
+        for (way, entry) in ways.iter_mut().zip(entries) {
+            let Some(Either::Right(inner)) = way.node else {
                 last = None;
                 continue;
             };
             let shared = last.filter(|(other, order, index)| {
-                key_order == KeyOrder::Up
+                direction == Direction::Up
                     && ptr::eq(*other, inner)
-                    && inner.keys.is_before(*order, *index, entry.key)
+                    && inner.keys.is_key_before(*order, *index, entry.key)
             });
             let (order, index) = match shared {
                 Some((_, order, index)) => (order, index),
@@ -260,13 +245,13 @@ fn descend(targets: &mut [Target<'_>], entries: &[NewEntry<'_>], key_order: KeyO
                 _ => {}
             }
             is_below |= matches!(child, Either::Right(_));
-            target.node = Some(child);
+            way.node = Some(child);
         }
     }
 }
 
 /// A leaf is about to be split.
-fn forget(targets: &mut [Target<'_>], split: &Leaf) {
-    let is_it = |it: &&mut Target<'_>| it.leaf().is_some_and(|leaf| ptr::eq(leaf, split));
-    targets.iter_mut().filter(is_it).for_each(|it| it.node = None);
+fn forget(ways: &mut [Way<'_>], split: &Leaf) {
+    let leads_there = |way: &&mut Way<'_>| way.leaf().is_some_and(|leaf| ptr::eq(leaf, split));
+    ways.iter_mut().filter(leads_there).for_each(|way| way.node = None);
 }

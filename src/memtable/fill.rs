@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A prefix moves on only if the heads see at least so many more bytes then.
 const PREFIX_STEP_BYTES: usize = 4;
 
-/// The leaf of the last insertion. Used by the writer only, on a cache line that readers do not touch.
+/// The leaf of the last insertion that was made alone, or of the last split. Used by the writer only, on a cache line that readers do not touch.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Finger {

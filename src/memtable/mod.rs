@@ -21,8 +21,8 @@
 //!    until the memtable is dropped.
 //! 4. Range tombstones hide only what lies in layers below. Within the memtable the writer puts a
 //!    tombstone on each key instead.
-//! 5. A failed insertion changes nothing. A failed range deletion may have been carried out in part; what
-//!    it did carries its seqno.
+//! 5. A failed insertion changes nothing. A failed range deletion and a failed batch may have been carried out in
+//!    part; what they did carries their seqno.
 
 mod arena;
 mod batch;

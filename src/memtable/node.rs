@@ -190,9 +190,9 @@ impl Keys {
         self.search_run(order, rest, index, run)
     }
 
-    /// Whether the key at `index` of `order`, if there is one, is certainly behind `key`.
+    /// Whether `key` is certainly before the key at `index`, or there is no key at `index`.
     #[inline]
-    pub fn is_before(&self, order: Order, index: usize, key: &[u8]) -> bool {
+    pub fn is_key_before(&self, order: Order, index: usize, key: &[u8]) -> bool {
         let rest = key.get(self.prefix_bytes()..).unwrap_or_default();
         index == order.count() || head_of(rest) < self.head(order, index)
     }

@@ -139,16 +139,21 @@ fn by_way() {
     let count = 200_000;
     black_box(vec![1u8; 1 << 30]);
     let insert = |way: &str, memtable: &Memtable, keys: &[Vec<u8>], seqno| {
-        let (mut writer, mut batch) = (memtable.writer(), Batch::new());
-        for key in keys {
-            let entry = NewEntry { keyspace: SPACE, key, value: Some(&VALUE) };
-            match way {
-                "alone" => writer.insert(SPACE, key, seqno, Some(&VALUE)).map(drop).unwrap(),
-                "batch" => batch.push(&mut writer, seqno, entry).unwrap(),
-                _ => aimed(&mut writer, seqno, entry).map(drop).unwrap(),
+        let mut writer = memtable.writer();
+        let entry = |key| NewEntry { keyspace: SPACE, key, value: Some(&VALUE) };
+        match way {
+            "batch" => {
+                let mut batch = Batch::new(&mut writer, seqno);
+                keys.iter().for_each(|key| batch.push(entry(key)).unwrap());
+                batch.finish().unwrap();
             }
+            "aimed" => keys.iter().for_each(|key| {
+                aimed(&mut writer, seqno, entry(key)).unwrap();
+            }),
+            _ => keys.iter().for_each(|key| {
+                writer.insert(SPACE, key, seqno, Some(&VALUE)).unwrap();
+            }),
         }
-        batch.insert(&mut writer, seqno).unwrap();
     };
     for (name, key) in KEY_SETS {
         let scattered: Vec<_> = (0..count).map(key).collect();

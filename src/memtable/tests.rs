@@ -11,7 +11,7 @@ use super::filter::Filter;
 use super::link::Either;
 use super::node::Order;
 use super::walk::Bounds;
-use super::{Memtable, NewEntry, Prior, Writer};
+use super::{Batch, Memtable, NewEntry, Prior, Writer};
 use crate::cursor::{Cursor, RangeTombstone};
 use crate::error::{Error, Result};
 use crate::hash::key_hash;
@@ -51,8 +51,7 @@ impl Drop for Seed {
 
 /// Inserts in two steps.
 pub(super) fn aimed(writer: &mut Writer<'_>, seqno: Seqno, entry: NewEntry<'_>) -> Result<Prior> {
-    let aimed = writer.aim(entry.keyspace, entry.key)?;
-    writer.insert_aimed(aimed, entry.key, seqno, entry.value)
+    writer.aim(entry.keyspace, entry.key)?.insert(seqno, entry.value)
 }
 
 /// Miri is some thousand times slower.
@@ -273,6 +272,45 @@ fn failed_insertion_changes_nothing() {
         }
         check_cursor(&memtable, &model, SPACE, Seqno::MAX, &draw(random));
         assert_eq!(memtable.entries(), model.entries);
+    }
+}
+
+#[test]
+fn a_failed_batch_is_carried_out_up_to_an_entry() {
+    for (name, draw) in KEY_SETS {
+        let _seed = Seed(name, 2);
+        let random = &mut Random(2);
+        let (memtable, mut model) = (Memtable::new(), Model::default());
+        let mut failed = 0;
+        for step in 0..scaled(600) {
+            let seqno = Seqno(step + 1);
+            let mut keys: Vec<Key> = (0..random.below(17)).map(|_| draw(random)).collect();
+            if random.below(2) == 0 {
+                keys.sort();
+            }
+            memtable.arena.fails_in.store(random.below(24) as usize, Ordering::Relaxed);
+            let mut writer = memtable.writer();
+            let mut batch = Batch::new(&mut writer, seqno);
+            let entry = |key| NewEntry { keyspace: SPACE, key, value: Some(b"value") };
+            let pushed = keys.iter().try_for_each(|key| batch.push(entry(key)));
+            let outcome = pushed.and_then(|()| batch.finish());
+            memtable.arena.fails_in.store(usize::MAX, Ordering::Relaxed);
+            drop(writer);
+            let done = (memtable.entries() - model.entries) as usize;
+            match outcome {
+                Ok(()) => assert_eq!(done, keys.len()),
+                Err(_) => failed += 1,
+            }
+            for key in &keys[..done] {
+                model.insert(SPACE, key, seqno, Some(b"value"));
+            }
+            for key in &keys {
+                let seen = memtable.get(SPACE, key, Seqno::MAX).map(|entry| entry.seqno);
+                assert_eq!(seen, model.get(SPACE, key, Seqno::MAX).map(|(seqno, _)| seqno));
+            }
+        }
+        assert!(cfg!(miri) || failed > 100, "{failed}");
+        check_cursor(&memtable, &model, SPACE, Seqno::MAX, &draw(random));
     }
 }
 

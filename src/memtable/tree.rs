@@ -8,7 +8,8 @@
 //!
 //! Input in order: if the last keys came in ascending (descending) order, a full leaf stays as it is, and
 //! the new key begins the next (previous) leaf; so sorted input fills nodes. And the writer remembers the
-//! leaf of the last insertions (the *finger*) and does not go down from the root while keys stay in it.
+//! leaf of the last insertions (the *finger*) and does not go down from the root while keys stay in it. (Scattered keys of
+//! a batch, for which leaves are found beforehand, leave the finger where it is, unless a leaf is split.)
 //!
 //! Invariant: memory is taken before anything is published, so that a failed insertion changes nothing
 //! that can be read.
@@ -86,18 +87,21 @@ impl Tree {
         }
     }
 
-    /// Inserts a version of a key that belongs into `leaf`, a leaf of this tree; `None` if it is full. Splits nothing, so
-    /// that the finger may stay where it is.
-    #[inline]
-    pub fn insert_into<'a>(
-        &'a self,
-        arena: &mut ArenaWriter<'a>,
-        leaf: &'a Leaf,
-        key: &[u8],
-        seqno: Seqno,
-        value: Option<&[u8]>,
-    ) -> Result<Option<Prior>, OutOfMemory> {
-        Ok(put(arena, leaf, key, seqno, value)?.ok())
+    /// The leaf in which a key is or belongs; `None` while nothing was inserted. For the one writer.
+    pub fn leaf_for(&self, key: &[u8]) -> Option<(&Leaf, Bounds<'_>)> {
+        let (mut node, mut bounds) = (self.root()?, Bounds::default());
+        loop {
+            let inner = match node {
+                Either::Left(leaf) => return Some((leaf, bounds)),
+                Either::Right(inner) => inner,
+            };
+            inner.keys.prefetch_records();
+            inner.prefetch_children();
+            let order = inner.keys.order();
+            let index = inner.keys.search(order, key).child();
+            bounds = bounds.of_child(inner, order, index);
+            node = inner.child(order, index);
+        }
     }
 
     /// Puts a tombstone on each key from `start` to before `end` that has a value; says how many.
@@ -255,6 +259,18 @@ impl<'a> Bounds<'a> {
         let above = Bounds { lower: Some(separator), ..self };
         (below, above)
     }
+}
+
+/// Adds a version of a key that belongs into `leaf`; `None` if it does not fit. Splits nothing, so that the finger may stay
+/// where it is.
+pub fn insert_into<'a>(
+    arena: &mut ArenaWriter<'a>,
+    leaf: &'a Leaf,
+    key: &[u8],
+    seqno: Seqno,
+    value: Option<&[u8]>,
+) -> Result<Option<Prior>, OutOfMemory> {
+    Ok(put(arena, leaf, key, seqno, value)?.ok())
 }
 
 /// Adds a version to a leaf; `Err` with the key's place if it is a new key and the leaf is full.

@@ -217,21 +217,20 @@ pub fn apply_operations(
     other: &mut dyn FnMut(&Operation<'_>) -> Result<()>,
 ) -> Result<(), ApplyError> {
     let mut writer = memtable.writer();
-    let mut batch = Batch::new();
+    let mut batch = Batch::new(&mut writer, seqno);
     let mut outcome = Ok(());
     for operation in Operations::new(operations) {
         let applied = match operation {
             Ok(Operation::Put { keyspace, key, value }) => {
-                batch.push(&mut writer, seqno, NewEntry { keyspace, key, value: Some(value) })
+                batch.push(NewEntry { keyspace, key, value: Some(value) })
             }
             Ok(Operation::Remove { keyspace, key }) => {
-                batch.push(&mut writer, seqno, NewEntry { keyspace, key, value: None })
+                batch.push(NewEntry { keyspace, key, value: None })
             }
             Ok(Operation::RemoveRange { keyspace, start, end }) => {
                 let end = end.map(<[u8]>::to_vec);
                 let tombstone = RangeTombstone { start: start.to_vec(), end };
-                let before = batch.insert(&mut writer, seqno);
-                before.and_then(|()| writer.delete_range(keyspace, tombstone, seqno))
+                batch.writer().and_then(|writer| writer.delete_range(keyspace, tombstone, seqno))
             }
             Ok(other_kind) => other(&other_kind),
             Err(fault) => {
@@ -241,7 +240,7 @@ pub fn apply_operations(
         };
         applied.map_err(ApplyError::Failed)?;
     }
-    batch.insert(&mut writer, seqno).map_err(ApplyError::Failed)?;
+    batch.finish().map_err(ApplyError::Failed)?;
     outcome
 }
 

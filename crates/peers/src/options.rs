@@ -17,7 +17,8 @@ highwater-peers table FILE... [--json] [--markdown FILE] [--chart FILE]
   --engines      only these; highwater is always first in line for the ratio
   --phases       only these phases or groups; --list names them
   --runs         runs of each phase, the median of which counts (default 3)
-  --dir          where databases are made and removed again (default: the system's directory for temporary files)
+  --dir          where databases are made and removed again; made if it is missing (default: the system's directory for
+                 temporary files)
   --json         one JSON object as the last line
   --markdown     writes the table to a file
   --chart        draws the ratios into an SVG file

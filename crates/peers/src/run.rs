@@ -45,6 +45,7 @@ pub fn measure(options: &Options) -> Outcome<Gathered> {
         .into_iter()
         .filter(|group| options.phases_of(group).next().is_some())
         .collect();
+    std::fs::create_dir_all(&options.dir)?;
     let temporary = tempfile::Builder::new().prefix("highwater-peers").tempdir_in(&options.dir)?;
     for run in 0..options.runs {
         for group in &groups {

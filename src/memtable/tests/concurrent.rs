@@ -62,16 +62,24 @@ fn readers_see_whole_batches_beside_a_writer() {
             for batch in 1..=batches {
                 let (mut writer, value) = (memtable.writer(), u64::to_le_bytes(batch));
                 let keys: Vec<_> = (0..keys_at(batch)).map(|number| key(number, random)).collect();
-                let (mut entries, value) = (Batch::new(), Some(value.as_slice()));
-                for key in &keys {
-                    let entry = NewEntry { keyspace: SPACE, key, value };
-                    match batch % 3 {
-                        0 => writer.insert(SPACE, key, Seqno(batch), value).map(drop).unwrap(),
-                        1 => entries.push(&mut writer, Seqno(batch), entry).unwrap(),
-                        _ => aimed(&mut writer, Seqno(batch), entry).map(drop).unwrap(),
+                let entries = keys.iter().map(|key| NewEntry {
+                    keyspace: SPACE,
+                    key,
+                    value: Some(value.as_slice()),
+                });
+                match batch % 3 {
+                    0 => entries.for_each(|it| {
+                        writer.insert(it.keyspace, it.key, Seqno(batch), it.value).unwrap();
+                    }),
+                    1 => {
+                        let mut together = Batch::new(&mut writer, Seqno(batch));
+                        entries.for_each(|entry| together.push(entry).unwrap());
+                        together.finish().unwrap();
                     }
+                    _ => entries.for_each(|entry| {
+                        aimed(&mut writer, Seqno(batch), entry).unwrap();
+                    }),
                 }
-                entries.insert(&mut writer, Seqno(batch)).unwrap();
                 drop(writer);
                 published.store(batch, Ordering::Release);
             }

@@ -195,13 +195,14 @@ fn run_model(draw: fn(&mut Random) -> Key, seed: u64, steps: u64, with_ranges: b
                 let space = if other { KeyspaceId(3) } else { space };
                 entries.push((space, key, (random.below(5) != 0).then_some(value.as_slice())));
             }
-            let (mut writer, mut batch) = (memtable.writer(), Batch::new());
+            let mut writer = memtable.writer();
+            let mut batch = Batch::new(&mut writer, seqno);
             for (keyspace, key, value) in &entries {
                 let entry = NewEntry { keyspace: *keyspace, key, value: *value };
-                batch.push(&mut writer, seqno, entry).unwrap();
+                batch.push(entry).unwrap();
                 model.insert(*keyspace, key, seqno, *value);
             }
-            batch.insert(&mut writer, seqno).unwrap();
+            batch.finish().unwrap();
         } else {
             let key = draw(random);
             let value = (random.below(5) != 0).then(|| vec![step as u8; random.below(60) as usize]);
