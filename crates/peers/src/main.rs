@@ -5,6 +5,8 @@ use highwater_peers::engine::Outcome;
 use highwater_peers::json::{self, Circumstances};
 use highwater_peers::options::{Command, Options, USAGE, parse};
 use highwater_peers::{chart, engines, phases, report, run, system, table};
+use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -34,9 +36,9 @@ fn as_parent(arguments: &[String]) -> Outcome<bool> {
     let (outputs, circumstances, rows) = match parse(arguments.iter().cloned())? {
         Command::Run(options) => {
             let mut circumstances = circumstances(&options, arguments)?;
-            println!("{}, {}", circumstances.date, circumstances.machine);
-            println!("{}\n", circumstances.commands[0]);
-            println!("{}", table::promises(&circumstances));
+            say(format_args!("{}, {}", circumstances.date, circumstances.machine));
+            say(format_args!("{}\n", circumstances.commands[0]));
+            say(format_args!("{}", table::promises(&circumstances)));
             let gathered = run::measure(&options)?;
             circumstances.failures = gathered.failures.iter().map(owned).collect();
             circumstances.seconds.clone_from(&gathered.seconds);
@@ -45,39 +47,50 @@ fn as_parent(arguments: &[String]) -> Outcome<bool> {
         Command::Join(files, outputs) => {
             let parts: Outcome<Vec<_>> = files.iter().map(|file| json::read(file)).collect();
             let (circumstances, rows) = json::join(parts?)?;
-            println!("{}, {}", circumstances.date, circumstances.machine);
-            println!("{}\n", circumstances.commands.join("\n"));
-            println!("{}", table::promises(&circumstances));
+            say(format_args!("{}, {}", circumstances.date, circumstances.machine));
+            say(format_args!("{}\n", circumstances.commands.join("\n")));
+            say(format_args!("{}", table::promises(&circumstances)));
             (outputs, circumstances, rows)
         }
         Command::Help => {
-            print!("{USAGE}");
+            say(USAGE.trim_end());
             return Ok(true);
         }
         Command::List => {
-            println!("engines: {}", engines::names().join(", "));
+            say(format_args!("engines: {}", engines::names().join(", ")));
             for phase in phases::PHASES {
-                println!("{:10} {:18} {} ({})", phase.group, phase.name, phase.title, phase.unit);
+                say(format_args!(
+                    "{:10} {:18} {} ({})",
+                    phase.group, phase.name, phase.title, phase.unit
+                ));
             }
             return Ok(true);
         }
     };
-    print!("{}", table::plain(&rows, &circumstances));
-    let minutes = circumstances.seconds.values().sum::<f64>() / 60.0;
-    println!("measured for {minutes:.1} minutes, at least {} runs each", circumstances.runs);
-    for (engine, group, why) in &circumstances.failures {
-        println!("FAILED {engine}, {group}: {why}");
-    }
     if let Some(path) = &outputs.markdown {
         std::fs::write(path, table::markdown(&rows, &circumstances))?;
     }
     if let Some(path) = &outputs.chart {
         chart::draw(path, &rows, &circumstances)?;
     }
+    say(table::plain(&rows, &circumstances).trim_end());
+    let minutes = circumstances.seconds.values().sum::<f64>() / 60.0;
+    say(format_args!(
+        "measured for {minutes:.1} minutes, at least {} runs each",
+        circumstances.runs
+    ));
+    for (engine, group, why) in &circumstances.failures {
+        say(format_args!("FAILED {engine}, {group}: {why}"));
+    }
     if outputs.json {
-        println!("{}", json::write(&circumstances, &rows));
+        say(format_args!("{}", json::write(&circumstances, &rows)));
     }
     Ok(circumstances.failures.is_empty())
+}
+
+/// Prints a line. Who reads no further does not stop the rest.
+fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn owned(failure: &(&str, &str, String)) -> (String, String, String) {
