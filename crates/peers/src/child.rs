@@ -171,6 +171,9 @@ pub fn run(group: &str, context: &Context) -> Outcome {
         }
     }
     std::fs::create_dir_all(&context.dir)?;
+    if !context.full {
+        groups::rest_quickly();
+    }
     engines::visit(&context.engine, Run(group, context))?;
     println!("done");
     Ok(())

@@ -28,7 +28,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     rest();
 
     let relative = |bytes: u64| bytes as f64 / raw as f64;
-    let limit = context.limit(120.0, 0.8);
+    let limit = context.limit(120.0, 0.4);
     let mut series = vec![relative(allocated_bytes(&context.dir)?)];
     let started = Instant::now();
     let mut rounds = 0;

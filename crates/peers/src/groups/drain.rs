@@ -16,7 +16,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     let setup = Setup { write_bytes: write_bytes as usize, ..context.setup };
     let engine = E::open(&context.dir, &setup)?;
     let count = 10 * write_bytes / (KEY_BYTES + VALUE_BYTES) as u64 / BATCH * BATCH;
-    let limit = context.limit(120.0, 0.8);
+    let limit = context.limit(120.0, 0.4);
     let started = Instant::now();
     let mut next = 0;
     while next < count && started.elapsed() < limit {

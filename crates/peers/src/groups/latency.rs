@@ -30,7 +30,7 @@ pub fn run<E: Engine>(context: &Context) -> Outcome {
     rest();
 
     let commits = 10 * write_bytes / ((KEY_BYTES + VALUE_BYTES) as u64 * BATCH);
-    let limit = context.limit(60.0, 0.6);
+    let limit = context.limit(60.0, 0.3);
     let disk_before = disk_written_bytes();
     let started = Instant::now();
     let mut times = Vec::with_capacity(commits as usize);

@@ -3,6 +3,7 @@
 use crate::child::Context;
 use crate::engine::{Engine, Outcome};
 use crate::records::KeyShape;
+pub use parts::rest_quickly;
 
 mod beyond;
 mod churn;
