@@ -4,8 +4,8 @@
 //! the disk before. A table that is written as fast as its entries come makes a row of commits take
 //! milliseconds instead of a tenth of one. So, while commits are synced, a table goes out in pieces of
 //! [`PIECE_BYTES`], and behind each one some commits get their turn: until they brought the
-//! [`TABLE_BYTES_PER_LOG_BYTE`]th part of the piece, or for [`PATIENCE`]. Where commits are large they bring
-//! enough at once, and where nobody syncs nobody waits.
+//! [`TABLE_BYTES_PER_LOG_BYTE`]th part of the piece, or for [`PATIENCE`]. A large commit pays for up to
+//! nine, so that tables keep up with it; where nobody syncs nobody waits.
 //!
 //! A file system that keeps what was written at once in one large folio of the page cache also hands it to
 //! the disk at once; so the pieces are written in [`WRITE_BYTES`].
@@ -27,6 +27,10 @@ pub const WRITE_BYTES: usize = 64 << 10;
 const TABLE_BYTES_PER_LOG_BYTE: u64 = 24;
 /// The longest wait for commits behind a piece: 128 MiB/s go out at least.
 const PATIENCE: Duration = Duration::from_millis(2);
+/// The most that one commit may bring beyond the share of a piece: eight pieces follow at once.
+const CREDIT_MAX_BYTES: u64 = 8 * PIECE_BYTES as u64 / TABLE_BYTES_PER_LOG_BYTE;
+/// [`Pace::turns`] behind a sync.
+const TURNS: u8 = 2;
 /// How often it is looked meanwhile, at least. (Schedules that a seed decides know no time.)
 const LOOK: Duration = Duration::from_micros(100);
 
@@ -62,32 +66,41 @@ impl Pacer {
 #[derive(Debug)]
 pub struct Pace {
     pacer: Arc<Pacer>,
-    /// Log and syncs when the table last gave way.
+    /// The log when the table last gave way.
     seen_bytes: u64,
+    /// Log and syncs when a sync was last seen.
+    synced_bytes: u64,
     seen_syncs: u64,
-    /// Commits were synced when it last did.
-    had_company: bool,
+    /// What a large commit brought and no piece has used up yet.
+    credit_bytes: u64,
+    /// Behind so many more pieces commits get their turn, whether or not one is seen.
+    turns: u8,
 }
 
 impl Pace {
     /// For a table that begins now.
     pub fn new(pacer: Arc<Pacer>) -> Pace {
         let (seen_bytes, seen_syncs) = (pacer.counters.log_bytes.get(), pacer.counters.syncs.get());
-        Pace { pacer, seen_bytes, seen_syncs, had_company: false }
+        Pace { pacer, seen_bytes, synced_bytes: seen_bytes, seen_syncs, credit_bytes: 0, turns: 0 }
     }
 
     /// Whether commits are being synced.
     pub fn has_company(&self) -> bool {
         let Pacer { counters, syncing, hurried } = &*self.pacer;
         !hurried.load(Ordering::Relaxed)
-            && (self.had_company
+            && (self.turns > 0
                 || syncing.load(Ordering::Relaxed)
                 || counters.syncs.get() != self.seen_syncs)
     }
 
     /// A piece of `bytes` is on its way to the disk: lets commits go before the next one.
     pub fn give_way(&mut self, bytes: usize) {
-        let due_bytes = self.seen_bytes + bytes as u64 / TABLE_BYTES_PER_LOG_BYTE;
+        let share_bytes = bytes as u64 / TABLE_BYTES_PER_LOG_BYTE;
+        if self.credit_bytes >= share_bytes {
+            self.credit_bytes -= share_bytes;
+            return;
+        }
+        let due_bytes = self.seen_bytes + share_bytes;
         let Pacer { counters, hurried, .. } = &*self.pacer;
         let began = Instant::now();
         for _ in 0..PATIENCE.as_micros() / LOOK.as_micros() {
@@ -100,10 +113,19 @@ impl Pace {
                 break;
             }
         }
-        self.seen_bytes = counters.log_bytes.get();
-        let syncs = counters.syncs.get();
-        self.had_company = syncs != self.seen_syncs;
-        self.seen_syncs = syncs;
+        let (log_bytes, syncs) = (counters.log_bytes.get(), counters.syncs.get());
+        let came = syncs.saturating_sub(self.seen_syncs);
+        self.turns = match came > 0 {
+            true => TURNS,
+            // A large commit is written before it is synced.
+            false if log_bytes >= due_bytes => self.turns.saturating_sub(1),
+            false => 0,
+        };
+        if let Some(each) = log_bytes.saturating_sub(self.synced_bytes).checked_div(came) {
+            self.credit_bytes = each.saturating_sub(share_bytes).min(CREDIT_MAX_BYTES);
+            (self.synced_bytes, self.seen_syncs) = (log_bytes, syncs);
+        }
+        self.seen_bytes = log_bytes;
     }
 }
 
@@ -145,5 +167,31 @@ mod tests {
         assert!(pace.has_company());
         pacer.set_hurried(true);
         assert!(!pace.has_company(), "merges lag behind");
+    }
+
+    #[test]
+    fn a_large_commit_pays_for_several_pieces_and_small_ones_for_one() {
+        let share = PIECE_BYTES as u64 / TABLE_BYTES_PER_LOG_BYTE;
+        let pieces_paid = |commits: &[u64]| {
+            let pacer = Arc::new(Pacer::new(Arc::default()));
+            let mut pace = Pace::new(pacer.clone());
+            for bytes in commits {
+                pacer.counters.log_bytes.add_alone(*bytes);
+                pacer.counters.syncs.add_alone(1);
+            }
+            let mut pieces = 0;
+            while pace.has_company() {
+                pace.give_way(PIECE_BYTES);
+                pieces += 1;
+                assert!(pieces < 1000);
+            }
+            // Behind the last of them it was waited in vain.
+            pieces - 1
+        };
+        assert_eq!(pieces_paid(&[share]), 1);
+        assert_eq!(pieces_paid(&[share / 4; 40]), 1, "they passed before");
+        assert_eq!(pieces_paid(&[share * 5]), 5);
+        assert_eq!(pieces_paid(&[share * 5; 3]), 5, "the others passed before");
+        assert_eq!(pieces_paid(&[share * 1000]), 9);
     }
 }
